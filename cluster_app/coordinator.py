@@ -1,0 +1,333 @@
+"""Who gets which shard, and when it is safe: the coordinator of one term, as a pure state machine.
+
+It never touches a clock, a thread or a store: readings of one clock of its process come in as `now`, and what has to
+be written to the roster goes out by `roster_writes`. `docs/decisions` has the argument; in short:
+
+- A runner may serve a shard until its lease ends; the lease counts from when it sent its renewal, while this side
+  waits from when it answered, and longer by `drift_s`. So here a lease never ends before it has ended there.
+- A shard is granted when nobody can hold it: never granted, let go by its holder, or taken from a runner that is
+  proven dead, or whose lease ended and whose roster entry has been removed.
+- A new term grants nothing until each runner on the roster has acknowledged the term, is proven dead, or has been
+  silent until its last lease must have ended and has been removed. What a runner on the roster reports stays its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from cluster_app.coordinator_config import CoordinatorConfig
+from cluster_app.grants import Epoch, Lease, Renewal
+from cluster_app.handoff import Handoff, HandoffReason
+from cluster_app.leadership import Leadership, NotLeading
+from cluster_app.ledger import Ledger
+from cluster_app.roster import RosterEntry, RosterWrite
+from cluster_app.runner_record import RunnerRecord, RunnerView
+from cluster_app.shard import ShardId, shards_of
+from cluster_app.shard_map import ShardMap
+
+__all__ = ["Coordinator", "CoordinatorConfig", "Routes", "RunnerEnded"]
+
+
+class RunnerEnded(Exception):
+    """A renewal in the name of a runner whose process is proven dead: a late one, or somebody else's."""
+
+
+class Routes(NamedTuple):
+    """Where each granted shard is, as of a version: shard to (runner id, epoch)."""
+
+    version: int
+    owners: Mapping[ShardId, tuple[str, Epoch]]
+
+
+class Coordinator:
+    """The grants of one term.
+
+    :param leadership: has claimed the term. A method whose docstring says so raises NotLeading, and does nothing,
+        while it does not lead.
+    :param roster: what `Roster.read` gave after the claim.
+    :param now: the clock after both: the old leadership is timed from here.
+    """
+
+    def __init__(
+        self, config: CoordinatorConfig, leadership: Leadership, roster: Mapping[str, RosterEntry], now: float
+    ) -> None:
+        self.term = leadership.require(now)
+        self._config = config
+        self._leadership = leadership
+        self._ledger = Ledger(self.term)
+        self._map = ShardMap()
+        self._records = {
+            runner_id: RunnerRecord(runner_id, entry.node_id, entry.pid, since=entry.since)
+            for runner_id, entry in roster.items()
+        }
+        self._awaited = set(roster)
+        self._ended: dict[str, float] = {}
+        self._draining_nodes: set[str] = set()
+        self._misplaced: dict[ShardId, None] = {}
+        self._planned_once = False
+        self._eligible_changed = True
+        self._started_at = self._attentive_since = self._last_seen = now
+        # The old term leads until its leadership lease ends, and what it granted last is served one lease longer.
+        self._old_leases_end = now + leadership.lease_s + config.lease_s + 2 * config.drift_s
+
+    @property
+    def version(self) -> int:
+        """Grows with every change that some runner or client should hear of."""
+        return self._ledger.version
+
+    @property
+    def settled(self) -> bool:
+        """Whether every runner of earlier terms is accounted for, so that new grants can be given."""
+        return not self._awaited
+
+    def awaited(self) -> dict[str, RosterEntry]:
+        """The runners of earlier terms that are not accounted for: prove one dead and nobody waits for its lease."""
+        waiting = ((runner_id, self._records[runner_id]) for runner_id in sorted(self._awaited))
+        return {name: RosterEntry(r.node_id, r.pid, r.since) for name, r in waiting if r.since is not None}
+
+    def add_group(self, group: str, now: float) -> None:
+        """Take in a group's shards; a known group changes nothing. Raises NotLeading; ValueError for a bad name."""
+        self._lead(now)
+        self._add_group(group)
+        self._plan(now)
+
+    def renew(self, renewal: Renewal, now: float) -> Lease:
+        """Answer a runner. The same renewal may be given again, to answer it later with what is news by then.
+
+        The lease is counted from `now` whether or not the answer arrives.
+
+        :raises NotLeading: when this coordinator does not lead, or the runner has seen a higher term.
+        :raises RunnerEnded: when the runner is proven dead.
+        :raises ValueError: for a weight that is not positive and finite.
+        """
+        if renewal.term > self.term:
+            self._leadership.abdicate(renewal.term)
+        self._lead(now)
+        if renewal.runner_id in self._ended:
+            raise RunnerEnded(renewal.runner_id)
+        if not (renewal.weight > 0 and math.isfinite(renewal.weight)):
+            raise ValueError(f"a runner's weight is a positive finite number, not {renewal.weight}")
+        if renewal.term < self.term:
+            # Until it has seen this term it may still obey the old one: tell it, and lend it nothing.
+            return Lease(self.term, 0.0, 0, None, frozenset())
+        record = self._records.get(renewal.runner_id)
+        if record is None:
+            record = RunnerRecord(renewal.runner_id, renewal.node_id, renewal.pid)
+            self._records[renewal.runner_id] = record
+        changed = record.hear(renewal)
+        self._eligible_changed |= changed
+        if not record.acknowledged:
+            self._acknowledge(record, renewal)
+            changed = True
+        for shard, epoch in renewal.released.items():
+            changed |= self._ledger.release(shard, record.runner_id, epoch, now)
+        record.deadline = max(record.deadline, now + self._config.lease_s + self._config.drift_s)
+        record.enter(self._ledger.last_epoch)
+        if changed:
+            self._plan(now)
+        return self._lease(record, renewal.version)
+
+    def has_news(self, renewal: Renewal) -> bool:
+        """Whether an answer now would tell more than a renewed lease: if not, it can be held back a while."""
+        return renewal.term != self.term or renewal.version < self._ledger.version_of(renewal.runner_id)
+
+    def tick(self, now: float) -> None:
+        """Let time pass: find expired leases and go on with what waited. Call at least every `lease_s` / 8.
+
+        Raises NotLeading.
+        """
+        self._lead(now)
+        for record in self._records.values():
+            if record.healthy and now >= record.deadline:
+                record.healthy = False
+                self._eligible_changed = True
+        has_heirs = bool(self._eligible())
+        for record in list(self._records.values()):
+            if has_heirs:
+                self._seize_if_lost(record, now)
+            self._forget_if_gone(record, now)
+        self._ended = {name: until for name, until in self._ended.items() if now < until}
+        self._plan(now)
+
+    def proven_dead(self, runner_id: str, now: float) -> None:
+        """The runner's process has ended, seen by its own node. Nothing less may be reported here.
+
+        Heard also while not leading: a fact stays one.
+        """
+        self._ended[runner_id] = now + self._config.forget_s
+        record = self._records.get(runner_id)
+        if record is None or record.dead:
+            return
+        record.dead, record.healthy = True, False
+        self._eligible_changed = True
+        self._awaited.discard(runner_id)
+        self._ledger.seize(runner_id, now)
+        # A dead process serves nothing, whatever the roster says; the entry goes so that no later term waits for it.
+        self._ledger.free_seized(runner_id)
+        record.strike()
+        if self._leadership.leads(now):
+            self._plan(now)
+
+    def drain(self, node_id: str, now: float, draining: bool = True) -> None:
+        """Move all shards off a node's runners and give them no more, or end that. Raises NotLeading."""
+        self._lead(now)
+        (self._draining_nodes.add if draining else self._draining_nodes.discard)(node_id)
+        for record in self._records.values():
+            if record.node_id == node_id:
+                self._ledger.touch(record.runner_id)
+        self._eligible_changed = True
+        self._plan(now)
+
+    def roster_writes(self) -> list[RosterWrite]:
+        """The changes of the roster still to be written; listed until `roster_written` says so."""
+        return [record.pending for record in self._records.values() if record.pending is not None]
+
+    def roster_written(self, writes: Iterable[RosterWrite], now: float) -> None:
+        """These changes are in the store, *and* leadership was confirmed by a question sent after that.
+
+        Only now may grants that depend on them leave. Raises NotLeading.
+        """
+        self._lead(now)
+        for write in writes:
+            record = self._records.get(write.runner_id)
+            if record is None or record.pending is not write:
+                continue
+            record.pending = None
+            if write.entry is not None:
+                record.since = write.entry.since
+                if record.dead:
+                    record.strike()
+            else:
+                record.since = None
+                self._awaited.discard(record.runner_id)
+                self._ledger.free_seized(record.runner_id)
+                if record.healthy:
+                    record.enter(self._ledger.last_epoch)
+            self._forget_if_gone(record, now)
+        self._plan(now)
+
+    def routes(self, known_version: int = -1) -> Routes | None:
+        """Where the shards are; None when nothing has changed since the known version."""
+        return None if known_version == self.version else Routes(self.version, dict(self._ledger.owners))
+
+    def runners(self) -> list[RunnerView]:
+        """Every runner known and not forgotten, by id."""
+        views: list[RunnerView] = []
+        for name, record in sorted(self._records.items()):
+            shards = len(self._ledger.grants_of(name))
+            out = record.leaving or record.node_id in self._draining_nodes
+            views.append(RunnerView(name, record.node_id, record.pid, record.healthy, shards, out))
+        return views
+
+    def drain_handoffs(self) -> list[Handoff]:
+        """The handoffs completed since the last call, to be counted once."""
+        return self._ledger.drain_handoffs()
+
+    def next_deadline(self) -> float | None:
+        """The earliest time at which a tick may find something to do; None when it would find nothing."""
+        times = [record.deadline for record in self._records.values() if record.healthy]
+        if self._awaited:
+            times.append(self._old_leases_end)
+        if not self._planned_once:
+            times.append(self._started_at + self._config.first_grant_wait_s)
+        return min(times, default=None)
+
+    def _lead(self, now: float) -> None:
+        if self._leadership.require(now) != self.term:
+            raise NotLeading(self.term)
+        # After a pause, or a time without leadership, it is this side that was silent, not the runners: they get a
+        # whole lease to be heard again before anything is taken from them.
+        if now - self._last_seen > self._config.lease_s / 2:
+            self._attentive_since = now
+        self._last_seen = now
+
+    def _add_group(self, group: str) -> None:
+        self._map.add(self._ledger.add(shards_of(group, self._config.shards_per_group)))
+
+    def _acknowledge(self, record: RunnerRecord, renewal: Renewal) -> None:
+        """Enter what the runner reports at its first renewal under this term. Only once: a late report is old news."""
+        record.acknowledged = True
+        reported = renewal.holding or {}
+        good: dict[ShardId, Epoch] = {}
+        if record.since is not None and record.pending is None:
+            # On the roster, so these cannot have been granted elsewhere, however long it was silent.
+            good = {shard: epoch for shard, epoch in reported.items() if epoch > record.since}
+            self._awaited.discard(record.runner_id)
+        for group in sorted({shard.group for shard in good}):
+            self._add_group(group)
+        self._ledger.adopt(record.runner_id, good)
+        if renewal.draining:
+            self._draining_nodes.add(record.node_id)
+
+    def _lease(self, record: RunnerRecord, known_version: int) -> Lease:
+        version = self._ledger.version_of(record.runner_id)
+        grants = dict(self._ledger.grants_of(record.runner_id)) if known_version != version else None
+        asked = self._ledger.asked_of(record.runner_id)
+        draining = record.node_id in self._draining_nodes
+        return Lease(self.term, self._config.lease_s, version, grants, asked, draining)
+
+    def _eligible(self) -> dict[str, float]:
+        return {
+            name: record.weight
+            for name, record in self._records.items()
+            if record.healthy and not record.leaving and record.node_id not in self._draining_nodes
+        }
+
+    def _seize_if_lost(self, record: RunnerRecord, now: float) -> None:
+        """Take the shards from a runner whose lease has ended."""
+        if record.healthy or record.dead or record.pending is not None or record.since is None:
+            return
+        ends = record.deadline if record.acknowledged else self._old_leases_end
+        if now >= max(ends, self._attentive_since + self._config.lease_s):
+            self._ledger.seize(record.runner_id, now)
+            record.strike()
+
+    def _forget_if_gone(self, record: RunnerRecord, now: float) -> None:
+        """Drop a runner that can hold nothing; one that is not proven dead stays a while, to be seen in `runners`."""
+        gone = record.dead or (not record.healthy and now >= record.deadline + self._config.forget_s)
+        if gone and record.since is None and record.pending is None:
+            self._records.pop(record.runner_id, None)
+            self._ledger.forget(record.runner_id)
+
+    def _plan(self, now: float) -> None:
+        """Grant what is free, and ask back what should be elsewhere."""
+        if self._awaited:
+            return
+        if self._eligible_changed or not self._planned_once:
+            eligible = self._eligible()
+            self._eligible_changed = False
+            if not eligible:
+                return
+            if not self._planned_once:
+                waited = now >= self._started_at + self._config.first_grant_wait_s
+                if len(eligible) < self._config.expected_runners and not waited and not self._ledger.owners:
+                    return
+                self._planned_once = True
+            self._misplaced.update(dict.fromkeys(self._map.set_runners(eligible)))
+        for shard in list(self._ledger.free):
+            record = self._records.get(self._map.owner_of(shard) or "")
+            if record is not None and record.grantable:
+                self._ledger.grant(shard, record.runner_id, now)
+        self._ask_for_misplaced(now)
+
+    def _ask_for_misplaced(self, now: float) -> None:
+        """Ask runners for shards that belong elsewhere, as many at a time as may be in motion."""
+        for shard in list(self._misplaced):
+            if len(self._ledger.moving) >= self._config.max_moving_shards:
+                return
+            runner_id, _ = self._ledger.owners.get(shard, ("", None))
+            wanted = self._map.owner_of(shard)
+            if not runner_id or shard in self._ledger.moving or runner_id == wanted or wanted is None:
+                del self._misplaced[shard]
+                continue
+            holder, heir = self._records[runner_id], self._records.get(wanted)
+            if holder.healthy and heir is not None and heir.grantable:
+                reason: HandoffReason = "join"
+                if holder.leaving:
+                    reason = "leave"
+                elif holder.node_id in self._draining_nodes:
+                    reason = "drain"
+                self._ledger.ask(shard, reason, now)
+                del self._misplaced[shard]

@@ -1,0 +1,133 @@
+"""The coordinator's book of grants: who has each shard, under which epoch, and what is changing hands.
+
+A shard is in exactly one state: free, granted, granted and asked back, or seized (taken from a lost runner, not yet
+free to be granted). Decides no policy: `coordinator` says what to grant, ask for, seize and free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cluster_app.grants import Epoch
+from cluster_app.handoff import Handoff, HandoffReason, Vacancy
+from cluster_app.shard import ShardId
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The book of one term.
+
+    :ivar version: grows with every change that a runner or a client should hear of.
+    :ivar owners: each granted shard's runner and epoch.
+    :ivar free: the shards that can be granted, with the reason why they changed hands, if they did.
+    :ivar moving: the shards asked back and not yet let go.
+    """
+
+    def __init__(self, term: int) -> None:
+        self.version = 0
+        self.owners: dict[ShardId, tuple[str, Epoch]] = {}
+        self.free: dict[ShardId, Vacancy | None] = {}
+        self.moving: dict[ShardId, Vacancy] = {}
+        self._last = Epoch(term, 0)
+        self._grants: dict[str, dict[ShardId, Epoch]] = {}
+        self._seized: dict[str, dict[ShardId, Vacancy]] = {}
+        self._known: set[ShardId] = set()
+        self._versions: dict[str, int] = {}
+        self._handoffs: list[Handoff] = []
+
+    @property
+    def last_epoch(self) -> Epoch:
+        """The greatest epoch given out under this term so far; every later one is greater."""
+        return self._last
+
+    def add(self, shards: Iterable[ShardId]) -> list[ShardId]:
+        """Take in shards; those that were new are free, and returned."""
+        new = [shard for shard in shards if shard not in self._known]
+        self._known.update(new)
+        self.free.update(dict.fromkeys(new))
+        return new
+
+    def grants_of(self, runner_id: str) -> Mapping[ShardId, Epoch]:
+        """What the runner may serve."""
+        return self._grants.get(runner_id, {})
+
+    def asked_of(self, runner_id: str) -> frozenset[ShardId]:
+        """The shards the runner has been asked to let go."""
+        return frozenset(shard for shard, vacancy in self.moving.items() if vacancy.runner_id == runner_id)
+
+    def version_of(self, runner_id: str) -> int:
+        """The version at which the runner's grants, or what is asked of it, last changed."""
+        return self._versions.get(runner_id, 0)
+
+    def touch(self, runner_id: str) -> None:
+        """Note that there is something new to tell the runner."""
+        self.version += 1
+        self._versions[runner_id] = self.version
+
+    def adopt(self, runner_id: str, holding: Mapping[ShardId, Epoch]) -> None:
+        """Enter grants of an earlier term that their holder reports; a shard that is not free stays as it is."""
+        for shard, epoch in holding.items():
+            if shard in self.free:
+                del self.free[shard]
+                self._enter(shard, runner_id, epoch)
+        self.touch(runner_id)
+
+    def grant(self, shard: ShardId, runner_id: str, now: float) -> None:
+        """Give a free shard to a runner, under the next epoch."""
+        vacancy = self.free.pop(shard)
+        self._last = self._last._replace(n=self._last.n + 1)
+        self._enter(shard, runner_id, self._last)
+        self.touch(runner_id)
+        if vacancy is not None and vacancy.runner_id != runner_id:
+            self._handoffs.append(Handoff(shard, vacancy.reason, vacancy.outcome, now - vacancy.since))
+
+    def ask(self, shard: ShardId, reason: HandoffReason, now: float) -> None:
+        """Ask a granted shard back from its runner."""
+        runner_id, _ = self.owners[shard]
+        self.moving[shard] = Vacancy(runner_id, reason, "ok", now)
+        self.touch(runner_id)
+
+    def release(self, shard: ShardId, runner_id: str, epoch: Epoch, now: float) -> bool:
+        """Take back what a runner has let go. False, and no change, unless it is granted to it under that epoch.
+
+        So a late or repeated word about an earlier grant cannot end a later one.
+        """
+        if self.owners.get(shard) != (runner_id, epoch):
+            return False
+        self._strike(shard)
+        self.free[shard] = self.moving.pop(shard, None) or Vacancy(runner_id, "leave", "ok", now)
+        self.touch(runner_id)
+        return True
+
+    def seize(self, runner_id: str, now: float) -> None:
+        """Take everything from a lost runner. The shards become free by `free_seized`, not before."""
+        seized = self._seized.setdefault(runner_id, {})
+        for shard in list(self.grants_of(runner_id)):
+            self._strike(shard)
+            asked = self.moving.pop(shard, None)
+            lost = Vacancy(runner_id, "lost", "ok", now)
+            seized[shard] = lost if asked is None else asked._replace(outcome="error")
+        self.touch(runner_id)
+
+    def free_seized(self, runner_id: str) -> None:
+        """What was seized from the runner can be granted from now on."""
+        self.free.update(self._seized.pop(runner_id, {}))
+
+    def forget(self, runner_id: str) -> None:
+        """Drop what is kept about a runner that has no shards."""
+        self._versions.pop(runner_id, None)
+        self._grants.pop(runner_id, None)
+
+    def drain_handoffs(self) -> list[Handoff]:
+        """The changes of runner since the last call."""
+        handoffs, self._handoffs = self._handoffs, []
+        return handoffs
+
+    def _enter(self, shard: ShardId, runner_id: str, epoch: Epoch) -> None:
+        self.owners[shard] = (runner_id, epoch)
+        self._grants.setdefault(runner_id, {})[shard] = epoch
+
+    def _strike(self, shard: ShardId) -> None:
+        runner_id, _ = self.owners.pop(shard)
+        del self._grants[runner_id][shard]

@@ -1,0 +1,230 @@
+"""The tasks that run handlers.
+
+Decides on which task and in which context a handler runs. A handler's first step runs in place, so that a handler
+that never waits costs no task; yet `asyncio.current_task()` in that step is the very task that will finish it, and
+its context is its own. The trick: a *worker* task takes messages one after the other; when a handler suspends, the
+worker stays with that handler to its end, and another worker takes over the queue.
+
+A naive first step on somebody else's task breaks `asyncio.timeout()` and `TaskGroup`: they remember the current task
+to cancel it later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
+
+from entities.delivery import Delivery, current_delivery
+
+__all__ = ["Crew", "Gate", "OpenGate"]
+
+
+# Messages that one worker handles before the event loop has a turn: a few milliseconds at most.
+_TURN = 1024
+
+
+class Gate(Protocol):
+    """The right to run. Closed means suspended: nothing starts, no handler goes on, nothing leaves."""
+
+    until: float
+    """When the right ends, on the host's clock, in seconds."""
+
+    def opened(self) -> asyncio.Future[None]:
+        """A future that is done once the gate is open again."""
+        ...
+
+
+class OpenGate:
+    """A gate that never closes."""
+
+    until = float("inf")
+
+    def opened(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+
+class Crew:
+    """Runs started messages, oldest first.
+
+    :param finish: called with (delivery, value, error, started_at, ended_at) when a handler has ended.
+    :param refuse: called with a delivery whose time is over or whose sender cancelled it before it started.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        gate: Gate,
+        finish: Callable[[Delivery, Any, BaseException | None, float, float], None],
+        refuse: Callable[[Delivery, float], None],
+    ) -> None:
+        self._now = now
+        self._gate = gate
+        self._finish = finish
+        self._refuse = refuse
+        self._ready: deque[Delivery | Callable[[], None]] = deque()
+        self._worker: asyncio.Task[None] | None = None  # the one that takes from the queue
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._blank = contextvars.Context()
+        self._stopped = False
+
+    def start(self, delivery: Delivery) -> None:
+        """Let a message have its first step as soon as those before it have had theirs."""
+        self._ready.append(delivery)
+        if self._worker is None:
+            self._call_worker()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when everything started so far has had its first step."""
+        self._ready.append(callback)
+        if self._worker is None:
+            self._call_worker()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a lifecycle hook on a task of its own."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=self._blank.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self) -> None:
+        """Cancel what runs and start nothing more."""
+        self._stopped = True
+        self._ready.clear()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _call_worker(self) -> None:
+        if self._stopped:
+            return
+        task = asyncio.get_running_loop().create_task(self._work())
+        self._worker = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _hand_over(self) -> None:
+        self._worker = None
+        if self._ready:
+            self._call_worker()
+
+    async def _work(self) -> None:
+        ready, clock, gate = self._ready, self._now, self._gate
+        myself = asyncio.current_task()
+        now = clock()
+        turn = _TURN
+        while ready:
+            if now >= gate.until:
+                await gate.opened()
+                now = clock()
+                continue
+            turn -= 1
+            if not turn:  # messages that breed messages must not starve timers and the lanes
+                turn = _TURN
+                await asyncio.sleep(0)
+                now = clock()
+            job = ready.popleft()
+            if not isinstance(job, Delivery):
+                job()
+                now = clock()
+                continue
+            if job.cancelled or job.deadline <= now:
+                self._refuse(job, now)
+                continue
+            job.started = True
+            context = self._blank.copy()
+            context.run(current_delivery.set, job)
+            function = job.message.function
+            activation = job.activation
+            error: BaseException | None = None
+            value: Any = None
+            started_at = now
+            if job.prepare is None and not job.message.is_async:
+                try:
+                    if job.kwargs:
+                        value = context.run(function, activation.entity, *job.args, **job.kwargs)  # type: ignore[union-attr]  # started
+                    else:
+                        value = context.run(function, activation.entity, *job.args)  # type: ignore[union-attr]  # started
+                except BaseException as raised:  # even SystemExit ends its message only
+                    error = raised
+            else:
+                try:
+                    if job.prepare is not None:
+                        coroutine = _prepared(job)
+                    elif job.kwargs:
+                        coroutine = function(activation.entity, *job.args, **job.kwargs)  # type: ignore[union-attr]  # started
+                    else:
+                        coroutine = function(activation.entity, *job.args)  # type: ignore[union-attr]  # started
+                    awaited = context.run(coroutine.send, None)
+                except StopIteration as returned:
+                    value = returned.value
+                except BaseException as raised:
+                    error = raised
+                else:
+                    # It waits. This task is its own from here on; somebody else takes the queue.
+                    job.task = myself
+                    self._hand_over()
+                    try:
+                        value = await _Rest(coroutine, awaited, context, clock, gate)
+                    except BaseException as raised:
+                        error = raised
+                    job.task = None
+                    self._finish(job, value, error, started_at, clock())
+                    return
+            now = clock()
+            self._finish(job, value, error, started_at, now)
+            if myself is not None and myself.cancelling():
+                # The handler cancelled "its" task and returned: that must not hit the next message.
+                while myself.cancelling():
+                    myself.uncancel()
+        self._worker = None
+
+
+async def _prepared(job: Delivery) -> Any:
+    args, kwargs = await job.prepare(job)
+    assert job.activation is not None
+    value = job.message.function(job.activation.entity, *args, **kwargs)
+    return await value if job.message.is_async else value
+
+
+class _Rest:
+    """What is left of a handler after its first step, each step in the handler's own context and with the right to run."""
+
+    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        awaited: Any,
+        context: contextvars.Context,
+        clock: Callable[[], float],
+        gate: Gate,
+    ) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+        self._context = context
+        self._clock = clock
+        self._gate = gate
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        awaited = self._awaited
+        while True:
+            thrown: BaseException | None = None
+            try:
+                yield awaited
+            except BaseException as raised:
+                thrown = raised
+            while self._clock() >= self._gate.until:
+                try:
+                    yield from self._gate.opened()
+                except BaseException as raised:
+                    thrown = raised
+            try:
+                if thrown is None:
+                    awaited = self._context.run(self._coroutine.send, None)
+                else:
+                    awaited = self._context.run(self._coroutine.throw, thrown)
+            except StopIteration as returned:
+                return returned.value

@@ -1,0 +1,87 @@
+"""One message as its receiver holds it, from acceptance to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from entities.activation import Activation, HostedMessage
+
+__all__ = ["Answerable", "Delivery", "current_delivery"]
+
+
+class Answerable(Protocol):
+    """Where a message came from, and where its answer goes: a lane, or this very process."""
+
+    @property
+    def sender(self) -> str: ...
+
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None: ...
+
+
+class Delivery:
+    """One accepted message.
+
+    :ivar origin: gets the answer, once.
+    :ivar sequence: the message's number in its origin.
+    :ivar deadline: on the host's clock, in seconds.
+    :ivar chain: the messages that are being handled up the call chain, each ``(type, id, message id)``.
+    :ivar trace: the W3C ``traceparent`` it came with, or None.
+    :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
+    """
+
+    __slots__ = (
+        "accepted_at",
+        "activation",
+        "args",
+        "cancelled",
+        "chain",
+        "deadline",
+        "entity_id",
+        "kwargs",
+        "message",
+        "origin",
+        "prepare",
+        "sequence",
+        "started",
+        "task",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        origin: Answerable,
+        sequence: int,
+        message: HostedMessage,
+        entity_id: str,
+        args: tuple[Any, ...],
+        deadline: float,
+        accepted_at: float,
+    ) -> None:
+        self.origin = origin
+        self.sequence = sequence
+        self.message = message
+        self.entity_id = entity_id
+        self.args = args
+        self.deadline = deadline
+        self.accepted_at = accepted_at
+        self.kwargs: Mapping[str, Any] | None = None
+        self.chain: tuple[tuple[str, str, str], ...] = ()
+        self.trace: str | None = None
+        self.prepare: Any = None
+        self.activation: Activation | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.started = False
+        self.cancelled = False
+
+    @property
+    def id(self) -> str:
+        """The message's id: who sent it, on which lane, as which message."""
+        return f"{self.origin.sender}:{self.sequence}"
+
+
+# What this context is handling. It flows into tasks that a handler starts, so their messages carry the chain too.
+current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)

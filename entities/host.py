@@ -1,0 +1,486 @@
+"""Hosts entities: from an accepted message to its answer.
+
+Decides when a message starts, waits or is refused, and when an entity is activated and let go. Does not know where
+messages come from (an `Answerable` does), nor who may host what (the runner asks that before it calls).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from entities.activation import Activation, HostedType, Phase
+from entities.address import EntityAddress
+from entities.crew import Crew, Gate
+from entities.declaration import EntityDefinition
+from entities.delivery import Delivery, current_delivery
+from entities.errors import (
+    ActivationFailed,
+    CallCycle,
+    Cancelled,
+    ClusterError,
+    HandlerError,
+    MailboxFull,
+    MalformedMessage,
+    Timeout,
+)
+from entities.mailbox import Mailbox
+from observe.instruments import Instrument, cluster
+from observe.recorder import Recorder
+
+__all__ = ["EntityHost", "Neighbours"]
+
+
+class Neighbours(Protocol):
+    """The rest of the cluster, as an entity sees it."""
+
+    def entity(self, entity_type: type[Any], entity_id: str, /) -> Any: ...
+
+
+class EntityHost:
+    """The entities of one runner. Everything here happens on one event loop.
+
+    :param now: the clock, in seconds; timers use the loop, whose clock must be the same.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        gate: Gate,
+        recorder: Recorder,
+        neighbours: Neighbours,
+    ) -> None:
+        self.now = now
+        self.neighbours = neighbours
+        self._loop = loop
+        self._recorder = recorder
+        self._types: dict[str, HostedType] = {}
+        self._retired: list[HostedType] = []  # replaced code whose entities still live
+        self.crew = Crew(now, gate, self._finished, self._expired)
+        # When each idle-able activation is due to be looked at: exact, and one entry each however many messages come.
+        self._idle: list[tuple[float, int, Activation]] = []
+        self._tie = itertools.count()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        recorder.add_gauges(self._gauges)
+
+    # -- types
+
+    def register(self, definition: EntityDefinition) -> None:
+        """Host this type; the same name with other code takes over for new activations."""
+        known = self._types.get(definition.name)
+        if known is not None and known.definition.digest == definition.digest:
+            return
+        hosted = HostedType(self, definition)
+        if known is not None:
+            self._retired.append(known)
+            for activation in known.live.values():
+                hosted.live[activation.entity_id] = activation
+        self._types[definition.name] = hosted
+
+    def hosted(self, name: str) -> HostedType | None:
+        """The hosted type of that name, or None."""
+        return self._types.get(name)
+
+    # -- messages
+
+    def accept(self, delivery: Delivery, activation: Activation) -> BaseException | None:
+        """Take a message into an entity's care; the error says why not. Counts it as received if taken."""
+        message = delivery.message
+        hosted = activation.hosted
+        if hosted is not message.hosted:  # the entity runs replaced code
+            older = hosted.messages.get(message.name)
+            if older is None:
+                return MalformedMessage("the living entity's older code does not declare it", address=_address(delivery))
+            delivery.message = message = older
+        wrong = message.declaration.binds(delivery.args, delivery.kwargs)
+        if wrong is not None:
+            return MalformedMessage(wrong, address=_address(delivery), method=message.name)
+        delivery.activation = activation
+        running = activation.running
+        if not running and activation.mailbox is None and activation.phase is Phase.ACTIVE:
+            activation.running = (delivery,)
+            self.crew.start(delivery)
+        else:
+            error = self._queue(delivery, activation)
+            if error is not None:
+                return error
+        received = hosted.received
+        received["send"] = received.get("send", 0) + 1
+        return None
+
+    def _queue(self, delivery: Delivery, activation: Activation) -> ClusterError | None:
+        options = activation.hosted.definition.options
+        if delivery.chain and self._holds(activation, delivery):
+            if not options.reentrant:
+                return CallCycle(address=_address(delivery), method=delivery.message.name)
+            # The chain waits for this very message: behind the mailbox it would wait for itself.
+            activation.running = (*activation.running, delivery)
+            self.crew.start(delivery)
+            return None
+        if (
+            activation.phase is Phase.ACTIVE
+            and activation.mailbox is None
+            and len(activation.running) < options.concurrency
+        ):
+            activation.running = (*activation.running, delivery)
+            self.crew.start(delivery)
+            return None
+        if activation.mailbox is None:
+            activation.mailbox = Mailbox(options.mailbox_capacity)
+            activation.hosted.waiting[activation.entity_id] = activation
+        if not activation.mailbox.offer(delivery):
+            return MailboxFull(
+                f"{options.mailbox_capacity} messages wait for this entity already",
+                scope="mailbox",
+                address=_address(delivery),
+                method=delivery.message.name,
+            )
+        return None
+
+    @staticmethod
+    def _holds(activation: Activation, delivery: Delivery) -> bool:
+        held = {message_id for _, _, message_id in delivery.chain}
+        return any(busy.id in held for busy in activation.running)
+
+    def activate(
+        self, hosted: HostedType, entity_id: str, shard: int, epoch: tuple[int, int], now: float
+    ) -> Activation:
+        """Bring an entity to life. Raises ActivationFailed when its `__init__` does."""
+        cls = hosted.definition.cls
+        entity = cls.__new__(cls)
+        activation = Activation(hosted, entity_id, entity, shard, epoch, now)
+        entity._activation = activation
+        token = current_delivery.set(None)
+        try:
+            entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
+        except BaseException as raised:
+            hosted.activation_took["error"].append(self.now() - now)
+            raise _failed_activation(activation, raised) from raised
+        finally:
+            current_delivery.reset(token)
+        hosted.live[entity_id] = activation
+        if hosted.hooks[0]:
+            self.crew.spawn(self._activate_hook(activation))
+        else:
+            self._activated(activation, now)
+        return activation
+
+    async def _activate_hook(self, activation: Activation) -> None:
+        try:
+            await activation.entity.on_activate()
+        except BaseException as raised:
+            hosted = activation.hosted
+            hosted.activation_took["error"].append(self.now() - activation.activated_at)
+            for delivery in self._leave(activation):
+                error = _failed_activation(activation, raised)
+                error.__cause__ = raised
+                delivery.origin.answer(delivery, None, error)
+            return
+        self._activated(activation, activation.activated_at)
+        self._next(activation)
+
+    def _activated(self, activation: Activation, since: float) -> None:
+        hosted = activation.hosted
+        now = self.now()
+        hosted.activated += 1
+        hosted.activation_took["ok"].append(now - since)
+        activation.activated_at = now
+        if activation.phase is Phase.STARTING:
+            activation.phase = Phase.ACTIVE
+        idle = hosted.definition.options.max_idle_time
+        if idle is not None:
+            self._watch(activation, now + idle)
+
+    def _finished(
+        self, delivery: Delivery, value: Any, error: BaseException | None, started_at: float, ended_at: float
+    ) -> None:
+        message = delivery.message
+        message.hosted.waited.append(started_at - delivery.accepted_at)
+        if error is None:
+            message.took_ok.append(ended_at - started_at)
+        else:
+            message.took_error.append(ended_at - started_at)
+            error = _as_answer(delivery, error)
+        self._release(delivery, ended_at)
+        delivery.origin.answer(delivery, value, error)
+
+    def _expired(self, delivery: Delivery, now: float) -> None:
+        self._release(delivery, now)
+        delivery.origin.answer(delivery, None, _unstarted(delivery))
+
+    def _release(self, delivery: Delivery, now: float) -> None:
+        activation = delivery.activation
+        assert activation is not None
+        running = activation.running
+        if len(running) == 1:
+            activation.running = ()
+        else:
+            activation.running = tuple(busy for busy in running if busy is not delivery)
+        activation.touched_at = now
+        if activation.mailbox is not None or activation.phase is not Phase.ACTIVE:
+            self._next(activation)
+
+    def _next(self, activation: Activation) -> None:
+        """Start what may start now, or go if that is due."""
+        if activation.phase is Phase.LEAVING:
+            if not activation.running:
+                self._deactivate(activation)
+            return
+        mailbox = activation.mailbox
+        concurrency = activation.hosted.definition.options.concurrency
+        while mailbox is not None and activation.phase is Phase.ACTIVE and len(activation.running) < concurrency:
+            delivery = mailbox.take()
+            if not len(mailbox):
+                activation.mailbox = mailbox = None
+                del activation.hosted.waiting[activation.entity_id]
+            activation.running = (*activation.running, delivery)
+            self.crew.start(delivery)
+
+    def cancel(self, delivery: Delivery) -> None:
+        """Its sender wants it no more: queued, it never runs; running, an async handler gets CancelledError."""
+        if delivery.cancelled:
+            return
+        delivery.cancelled = True
+        if delivery.started:
+            if delivery.task is not None:
+                delivery.task.cancel()
+            return
+        activation = delivery.activation
+        if activation is not None and activation.mailbox is not None and activation.mailbox.remove(delivery):
+            if not len(activation.mailbox):
+                activation.mailbox = None
+                del activation.hosted.waiting[activation.entity_id]
+            delivery.origin.answer(delivery, None, _unstarted(delivery))
+
+    # -- letting go
+
+    def let_go(self, activation: Activation, reason: str) -> None:
+        """Let an entity go as soon as nothing runs in it; what waits meets a new activation, in order."""
+        if activation.phase is Phase.ACTIVE:
+            activation.phase = Phase.LEAVING
+            activation.reason = reason
+            if not activation.running:
+                self._deactivate(activation)
+
+    def let_go_shards(self, shards: Callable[[str, int], bool], reason: str) -> list[Delivery]:
+        """Let go every entity of these (group, shard) pairs; returns the messages that had not started, in order."""
+        unstarted: list[Delivery] = []
+        for hosted in self._every_type():
+            group = hosted.definition.options.group
+            for activation in [a for a in hosted.live.values() if shards(group, a.shard)]:
+                if activation.mailbox is not None:
+                    unstarted.extend(activation.mailbox)
+                    activation.mailbox = None
+                    del hosted.waiting[activation.entity_id]
+                self.let_go(activation, reason)
+        return unstarted
+
+    def lose_shards(self, shards: Callable[[str, int], bool]) -> None:
+        """Another owner has these shards: drop their entities at once, publish nothing, run no hook."""
+        for hosted in self._every_type():
+            group = hosted.definition.options.group
+            for activation in [a for a in hosted.live.values() if shards(group, a.shard)]:
+                for delivery in activation.running:
+                    delivery.cancelled = True
+                    if delivery.task is not None:
+                        delivery.task.cancel()
+                self._leave(activation)
+                self._count_gone(activation, "lost")
+
+    def _deactivate(self, activation: Activation) -> None:
+        activation.phase = Phase.STOPPING
+        if activation.hosted.hooks[1]:
+            self.crew.spawn(self._deactivate_hook(activation))
+        else:
+            self._gone(activation, activation.reason)
+
+    async def _deactivate_hook(self, activation: Activation) -> None:
+        reason = activation.reason
+        try:
+            await activation.entity.on_deactivate(reason)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as raised:
+            import logging
+
+            logging.getLogger("entities").error("on_deactivate of %s raised", _name(activation), exc_info=raised)
+            reason = "failed"
+        if activation.phase is Phase.STOPPING:
+            self._gone(activation, reason)
+
+    def _gone(self, activation: Activation, reason: str) -> None:
+        waiting = self._leave(activation)
+        self._count_gone(activation, reason)
+        hosted = self._types[activation.hosted.definition.name]
+        for number, delivery in enumerate(waiting):
+            # They were received once; a new activation takes them in the order they came.
+            try:
+                successor = hosted.live.get(activation.entity_id) or self.activate(
+                    hosted, activation.entity_id, activation.shard, activation.epoch, self.now()
+                )
+            except ActivationFailed as error:
+                for failed in waiting[number:]:
+                    failed.origin.answer(failed, None, error)
+                return
+            delivery.activation = successor
+            renewed = hosted.messages.get(delivery.message.name)
+            if renewed is not None:
+                delivery.message = renewed
+            refused = self._queue(delivery, successor)
+            if refused is not None:
+                delivery.origin.answer(delivery, None, refused)
+
+    def _leave(self, activation: Activation) -> list[Delivery]:
+        activation.phase = Phase.GONE
+        for hosted in self._every_type():
+            if hosted.live.get(activation.entity_id) is activation:
+                del hosted.live[activation.entity_id]
+        waiting = list(activation.mailbox) if activation.mailbox is not None else []
+        activation.mailbox = None
+        activation.hosted.waiting.pop(activation.entity_id, None)
+        return waiting
+
+    def _count_gone(self, activation: Activation, reason: str) -> None:
+        hosted = activation.hosted
+        hosted.deactivated[reason] = hosted.deactivated.get(reason, 0) + 1
+        hosted.lifetimes.append(self.now() - activation.activated_at)
+
+    async def close(self) -> None:
+        """Let every entity go with reason shutdown, then stop."""
+        for hosted in self._every_type():
+            for activation in list(hosted.live.values()):
+                if activation.mailbox is not None:
+                    for delivery in self._empty(activation):
+                        delivery.origin.answer(delivery, None, _unstarted(delivery, "the runner shuts down"))
+                self.let_go(activation, "shutdown")
+        for _ in range(1000):
+            if not any(hosted.live for hosted in self._every_type()):
+                break
+            await asyncio.sleep(0)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self.crew.stop()
+
+    def _empty(self, activation: Activation) -> Iterator[Delivery]:
+        assert activation.mailbox is not None
+        waiting, activation.mailbox = activation.mailbox, None
+        activation.hosted.waiting.pop(activation.entity_id, None)
+        return iter(waiting)
+
+    # -- time
+
+    def _watch(self, activation: Activation, due: float) -> None:
+        heapq.heappush(self._idle, (due, next(self._tie), activation))
+        if self._idle[0][2] is activation:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self._idle:
+            self._idle_timer = self._loop.call_later(max(0.0, self._idle[0][0] - self.now()), self._passivate)
+
+    def _passivate(self) -> None:
+        """Let go those that are idle; look again later at those that were busy meanwhile."""
+        self._idle_timer = None
+        now = self.now()
+        idle = self._idle
+        while idle and idle[0][0] <= now:
+            activation = heapq.heappop(idle)[2]
+            if activation.phase is not Phase.ACTIVE:
+                continue
+            limit = activation.hosted.definition.options.max_idle_time
+            assert limit is not None
+            busy = bool(activation.running) or activation.mailbox is not None
+            due = now + limit if busy else max(activation.touched_at + limit, activation.keep_until)
+            if due <= now:
+                self.let_go(activation, "idle")
+            else:
+                heapq.heappush(idle, (due, next(self._tie), activation))
+        self._arm()
+
+    def repeat(self, activation: Activation, seconds: float, method: str) -> None:
+        """Send an entity its own message every `seconds` for as long as this activation lives."""
+        if not seconds > 0:
+            raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
+        if method not in activation.hosted.definition.messages:
+            raise ValueError(f"every({seconds!r}, {method!r}): {_name(activation)} declares no such message")
+        reference = self.neighbours.entity(activation.hosted.definition.cls, activation.entity_id)
+        pending: list[Any] = []
+
+        def tick() -> None:
+            if activation.phase is Phase.GONE:
+                return
+            if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
+                pending[:] = [getattr(reference, method).remote()]
+            self._loop.call_later(seconds, tick)
+
+        self._loop.call_later(seconds, tick)
+
+    # -- what is known
+
+    def flush(self) -> None:
+        """Move the counts since the last flush into the recorder."""
+        with self._recorder.lock:
+            for hosted in self._every_type():
+                hosted.flush(self._recorder)
+
+    def live(self) -> Mapping[str, int]:
+        """Live entities by type."""
+        counts: dict[str, int] = {}
+        for hosted in self._types.values():
+            counts[hosted.definition.name] = len(hosted.live)
+        return counts
+
+    def activations(self) -> Iterator[Activation]:
+        """Every live activation."""
+        for hosted in self._types.values():
+            yield from list(hosted.live.values())
+
+    def _every_type(self) -> list[HostedType]:
+        return [*self._types.values(), *self._retired]
+
+    def _gauges(self) -> Iterable[tuple[Instrument, Mapping[str, str], float]]:
+        for hosted in list(self._types.values()):
+            name = {"entity_type": hosted.definition.name}
+            yield cluster.entities, name, float(len(hosted.live))
+            depth = sum(len(a.mailbox) for a in list(hosted.waiting.values()) if a.mailbox is not None)
+            yield cluster.mailbox_depth, name, float(depth)
+
+
+def _address(delivery: Delivery) -> EntityAddress:
+    return EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id)
+
+
+def _name(activation: Activation) -> str:
+    return f"{activation.hosted.definition.name}/{activation.entity_id}"
+
+
+def _failed_activation(activation: Activation, raised: BaseException) -> ActivationFailed:
+    address = EntityAddress(activation.hosted.definition.name, activation.entity_id)
+    return ActivationFailed(f"{type(raised).__name__}: {raised}", address=address)
+
+
+def _unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
+    """Why a message that never started ends."""
+    kind = Cancelled if delivery.cancelled or detail else Timeout
+    return kind(
+        detail or "it had not started", address=_address(delivery), method=delivery.message.name, may_have_run=False
+    )
+
+
+def _as_answer(delivery: Delivery, raised: BaseException) -> ClusterError:
+    if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
+        return Cancelled(address=_address(delivery), method=delivery.message.name, may_have_run=True)
+    text = "".join(traceback.format_exception(raised))
+    error = HandlerError(
+        f"{type(raised).__name__}: {raised}", traceback_text=text, address=_address(delivery), method=delivery.message.name
+    )
+    error.__cause__ = raised
+    return error

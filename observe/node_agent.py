@@ -1,0 +1,222 @@
+"""The sum of a node: merges what its processes report, and forgets none of it.
+
+Decides which report counts, and what stays of a process that has ended. Does not decide how reports travel or
+when a process is dead: it is told.
+
+A process reports its *cumulative* totals under a growing sequence number. Merging is replacing: a report that
+is repeated, late or out of order cannot count twice. An ended process's totals are folded into one retired
+sum, so that neither series nor memory grow with the number of processes that have lived.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from observe.instruments import cluster
+from observe.journal import Change, Journal, JournalState, Record
+from observe.snapshot import MetricsSnapshot
+from observe.totals import PointKey, PointValue, Totals, merge
+
+__all__ = ["NodeAgent", "Report"]
+
+_INSTRUMENTS = {instrument.name: instrument for instrument in cluster}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one process has counted so far.
+
+    :ivar process: unique for each incarnation of a reporter; never used again.
+    :ivar sequence: grows with every report of that process; 0 or more.
+    :ivar started_unix_s: when the process began to count.
+    :ivar totals: counters and histograms since then.
+    :ivar gauges: its gauges as they are now.
+    :ivar final: it will not report again.
+    """
+
+    process: str
+    sequence: int
+    started_unix_s: float
+    totals: Totals
+    gauges: Totals = field(default_factory=Totals)
+    final: bool = False
+    pid: int = 0
+
+
+class NodeAgent:
+    """Merges reports and keeps their sum; restores it from its journal.
+
+    :param journal: what is merged is in it before `merge` returns.
+    :param now: Unix time in seconds.
+    :param max_ended: so many of the last ended processes are still open for a report that their end has
+        overtaken.
+    :param max_tombstones: so many processes ended before those are remembered by name, and their reports
+        ignored.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        now: Callable[[], float],
+        *,
+        max_ended: int = 256,
+        max_tombstones: int = 10_000,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._journal = journal
+        self._max_ended = max_ended
+        self._max_tombstones = max_tombstones
+        state = journal.load()
+        # The journal lacks what memory holds: it is new, or a write failed. Until it is whole again, each
+        # write writes everything, for a step upon a missed step would restore a wrong sum.
+        self._behind = state is None
+        if state is None:
+            state = JournalState(started_unix_s=now())
+        self._started_unix_s = state.started_unix_s
+        self._retired = state.retired
+        # Gauges are not in the journal: after a restart they are unknown until the next report.
+        self._gauges: dict[str, Totals] = {}
+        self._live = {record.process: record for record in state.records if not record.ended}
+        self._ended = {record.process: record for record in state.records if record.ended}
+        self._tombstones = dict.fromkeys(state.tombstones)
+        if self._behind:
+            self._behind = not journal.replace(state)
+
+    @property
+    def started(self) -> float:
+        """Unix time in seconds at which this node began to count; a restart of the agent does not change
+        it."""
+        return self._started_unix_s
+
+    def merge(self, report: Report) -> bool:
+        """Let the report take the place of its process's last one, and say whether it did.
+
+        False for one that is not newer, or is of a process whose account is closed. When it returns, the
+        report is in the journal. Raises ValueError, and changes nothing, when the report holds what is not a
+        declared metric.
+        """
+        _check(report.totals)
+        _check(report.gauges)
+        with self._lock:
+            if report.process in self._tombstones:
+                return False
+            overtaken = report.process in self._ended
+            before = self._ended.get(report.process) or self._live.get(report.process)
+            if before is not None and report.sequence <= before.sequence:
+                return False
+            record = Record(
+                report.process,
+                report.sequence,
+                report.started_unix_s,
+                report.pid,
+                report.totals,
+                ended=overtaken,
+            )
+            if report.final:
+                self._forget(report.process)
+                self._commit(self._fold([record]))
+            elif overtaken:
+                # Its end came first, by another way: the counts are as true as if it had not.
+                self._ended[report.process] = record
+                self._commit(Change(saved=record))
+            else:
+                self._live[report.process] = record
+                self._gauges[report.process] = report.gauges
+                self._commit(Change(saved=record))
+            return True
+
+    def ended(self, process: str) -> None:
+        """Take note that a process is gone: its gauges go at once, its counts stay for good.
+
+        A report of it may still be on its way, and is counted. Repeating it changes nothing; a process not
+        heard of yet will not count as living when its first report comes.
+        """
+        with self._lock:
+            if process in self._tombstones or process in self._ended:
+                return
+            record = self._live.get(process) or Record(process, -1, 0.0, 0, Totals())
+            self._forget(process)
+            record = replace(record, ended=True)
+            self._ended[process] = record
+            excess = list(self._ended.values())[: max(0, len(self._ended) - self._max_ended)]
+            for old in excess:
+                del self._ended[old.process]
+            self._commit(replace(self._fold(excess), saved=None if record in excess else record))
+
+    def totals(self) -> Totals:
+        """The node's counters and histograms: of all processes that live or have lived on it."""
+        with self._lock:
+            return merge(
+                [
+                    self._retired,
+                    *(record.totals for record in self._ended.values()),
+                    *(record.totals for record in self._live.values()),
+                ]
+            )
+
+    def gauges(self) -> Totals:
+        """The node's gauges: the sum of what its living processes last reported."""
+        with self._lock:
+            return merge(self._gauges.values())
+
+    def snapshot(self) -> MetricsSnapshot:
+        """Totals and gauges as one view."""
+        return MetricsSnapshot(merge([self.totals(), self.gauges()]))
+
+    def processes(self) -> tuple[str, ...]:
+        """The names of the processes that have reported and not ended."""
+        with self._lock:
+            return tuple(self._live)
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each of `processes()`, 0 where it reported none.
+
+        After a restart of the agent: whose end it may have missed.
+        """
+        with self._lock:
+            return {process: record.pid for process, record in self._live.items()}
+
+    def _forget(self, process: str) -> None:
+        self._live.pop(process, None)
+        self._ended.pop(process, None)
+        self._gauges.pop(process, None)
+
+    def _fold(self, records: list[Record]) -> Change:
+        if not records:
+            return Change()
+        self._retired = merge([self._retired, *(record.totals for record in records)])
+        folded = tuple(record.process for record in records)
+        self._tombstones.update(dict.fromkeys(folded))
+        forgotten = tuple(self._tombstones)[: max(0, len(self._tombstones) - self._max_tombstones)]
+        for process in forgotten:
+            del self._tombstones[process]
+        return Change(folded=folded, retired=self._retired, forgotten=forgotten)
+
+    def _commit(self, change: Change) -> None:
+        if not self._behind and self._journal.write(change):
+            return
+        self._behind = not self._journal.replace(
+            JournalState(
+                self._started_unix_s,
+                self._retired,
+                (*self._ended.values(), *self._live.values()),
+                tuple(self._tombstones),
+            )
+        )
+
+
+def _check(totals: Totals) -> None:
+    for key, value in totals.items():
+        if not _is_declared(key, value):
+            raise ValueError(f"{key} = {value!r} is not a point of any declared metric")
+
+
+def _is_declared(key: PointKey, value: PointValue) -> bool:
+    instrument = _INSTRUMENTS.get(key[0])
+    if instrument is None or len(key[1]) != len(instrument.labels):
+        return False
+    if instrument.bounds is not None:
+        return isinstance(value, tuple) and len(value[0]) == len(instrument.bounds) + 1
+    return isinstance(value, int if instrument.kind == "counter" else float)

@@ -1,0 +1,77 @@
+"""``python -m tests``: every room of tests in a process of its own, then counts and times by room.
+
+A room is a folder under ``tests`` or a test module beside them. Quick rooms come first. All rooms run, even
+when one has failed; a room that ran no test has failed. Options are passed on to pytest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parent
+ROOMS = ("unit", "cluster", "typing", "ray")
+
+
+class Tally(NamedTuple):
+    """What became of one room's tests, in tests, and how long it took, in seconds."""
+
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether something ran and nothing failed."""
+        return self.failed == 0 and self.passed > 0
+
+
+def rooms() -> list[str]:
+    """The folders in their order, then the modules beside them, as paths relative to this folder."""
+    return [*ROOMS, *sorted(path.name for path in ROOT.glob("test_*.py"))]
+
+
+def run(room: str, options: list[str]) -> Tally:
+    """Run one room with pytest; its output goes to this process's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        started = time.monotonic()
+        command = [sys.executable, "-m", "pytest", str(ROOT / room), f"--junitxml={report}", *options]
+        code = subprocess.run(command, cwd=ROOT.parent).returncode
+        seconds = time.monotonic() - started
+        passed = failed = skipped = 0
+        if report.exists():
+            for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+                total, bad, away = (
+                    int(suite.get("tests", 0)),
+                    int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
+                    int(suite.get("skipped", 0)),
+                )
+                # A test whose teardown failed too is reported twice, as a failure and as an error.
+                passed, failed, skipped = passed + max(total - bad - away, 0), failed + bad, skipped + away
+        # A crash of pytest itself, an empty room and the like count as one failure: they must not look green.
+        return Tally(passed, failed or int(code != 0), skipped, seconds)
+
+
+def main(options: list[str]) -> int:
+    """Run all rooms and print the table. Returns the exit code."""
+    tallies: dict[str, Tally] = {}
+    for room in rooms():
+        print(f"\n== tests/{room}", flush=True)
+        tallies[room] = run(room, options)
+    print(f"\n{'room':<20}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>10}")
+    for room, tally in tallies.items():
+        print(f"{room:<20}{tally.passed:>8}{tally.failed:>8}{tally.skipped:>8}{tally.seconds:>10.1f}")
+    passed, failed, skipped = (sum(tally[column] for tally in tallies.values()) for column in range(3))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if all(tally.ok for tally in tallies.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
