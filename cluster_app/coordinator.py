@@ -1,14 +1,16 @@
 """Who gets which shard, and when it is safe: the coordinator of one term, as a pure state machine.
 
-It never touches a clock, a thread or a store: readings of one clock of its process come in as `now`, and what has to
-be written to the roster goes out by `roster_writes`. `docs/decisions` has the argument; in short:
+It never touches a clock, a thread or a store: readings of one clock of its process come in as `now`, and what
+has to be written to the roster goes out by `roster_writes`. `docs/decisions` has the argument; in short:
 
-- A runner may serve a shard until its lease ends; the lease counts from when it sent its renewal, while this side
-  waits from when it answered, and longer by `drift_s`. So here a lease never ends before it has ended there.
-- A shard is granted when nobody can hold it: never granted, let go by its holder, or taken from a runner that is
-  proven dead, or whose lease ended and whose roster entry has been removed.
-- A new term grants nothing until each runner on the roster has acknowledged the term, is proven dead, or has been
-  silent until its last lease must have ended and has been removed. What a runner on the roster reports stays its own.
+- A runner may serve a shard until its lease ends; the lease counts from when it sent its renewal, while this
+  side waits from when it answered, and longer by `drift_s`. So here a lease never ends before it has ended
+  there.
+- A shard is granted when nobody can hold it: never granted, let go by its holder, or taken from a runner that
+  is proven dead, or whose lease ended and whose roster entry has been removed.
+- A new term grants nothing until each runner on the roster has acknowledged the term, is proven dead, or has
+  been silent until its last lease must have ended and has been removed. What a runner on the roster reports
+  stays its own.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class Routes(NamedTuple):
 class Coordinator:
     """The grants of one term.
 
-    :param leadership: has claimed the term. A method whose docstring says so raises NotLeading, and does nothing,
-        while it does not lead.
+    :param leadership: has claimed the term. A method whose docstring says so raises NotLeading, and does
+        nothing, while it does not lead.
     :param roster: what `Roster.read` gave after the claim.
     :param now: the clock after both: the old leadership is timed from here.
     """
@@ -69,7 +71,8 @@ class Coordinator:
         self._planned_once = False
         self._eligible_changed = True
         self._started_at = self._attentive_since = self._last_seen = now
-        # The old term leads until its leadership lease ends, and what it granted last is served one lease longer.
+        # The old term leads until its leadership lease ends, and what it granted last is served one lease
+        # longer.
         self._old_leases_end = now + leadership.lease_s + config.lease_s + 2 * config.drift_s
 
     @property
@@ -83,12 +86,17 @@ class Coordinator:
         return not self._awaited
 
     def awaited(self) -> dict[str, RosterEntry]:
-        """The runners of earlier terms that are not accounted for: prove one dead and nobody waits for its lease."""
+        """The runners of earlier terms that are not accounted for: prove one dead and nobody waits for its
+        lease.
+        """
         waiting = ((runner_id, self._records[runner_id]) for runner_id in sorted(self._awaited))
         return {name: RosterEntry(r.node_id, r.pid, r.since) for name, r in waiting if r.since is not None}
 
     def add_group(self, group: str, now: float) -> None:
-        """Take in a group's shards; a known group changes nothing. Raises NotLeading; ValueError for a bad name."""
+        """Take in a group's shards; a known group changes nothing.
+
+        Raises NotLeading; ValueError for a bad name.
+        """
         self._lead(now)
         self._add_group(group)
         self._plan(now)
@@ -164,7 +172,8 @@ class Coordinator:
         self._eligible_changed = True
         self._awaited.discard(runner_id)
         self._ledger.seize(runner_id, now)
-        # A dead process serves nothing, whatever the roster says; the entry goes so that no later term waits for it.
+        # A dead process serves nothing, whatever the roster says; the entry goes so that no later term waits
+        # for it.
         self._ledger.free_seized(runner_id)
         record.strike()
         if self._leadership.leads(now):
@@ -229,7 +238,7 @@ class Coordinator:
         """The earliest time at which a tick may find something to do; None when it would find nothing."""
         times = [record.deadline for record in self._records.values() if record.healthy]
         if self._awaited:
-            times.append(self._old_leases_end)
+            times.append(max(self._old_leases_end, self._attentive_since + self._config.lease_s))
         if not self._planned_once:
             times.append(self._started_at + self._config.first_grant_wait_s)
         return min(times, default=None)
@@ -237,8 +246,8 @@ class Coordinator:
     def _lead(self, now: float) -> None:
         if self._leadership.require(now) != self.term:
             raise NotLeading(self.term)
-        # After a pause, or a time without leadership, it is this side that was silent, not the runners: they get a
-        # whole lease to be heard again before anything is taken from them.
+        # After a pause, or a time without leadership, it is this side that was silent, not the runners: they
+        # get a whole lease to be heard again before anything is taken from them.
         if now - self._last_seen > self._config.lease_s / 2:
             self._attentive_since = now
         self._last_seen = now
@@ -247,7 +256,10 @@ class Coordinator:
         self._map.add(self._ledger.add(shards_of(group, self._config.shards_per_group)))
 
     def _acknowledge(self, record: RunnerRecord, renewal: Renewal) -> None:
-        """Enter what the runner reports at its first renewal under this term. Only once: a late report is old news."""
+        """Enter what the runner reports at its first renewal under this term.
+
+        Only once: a late report is old news.
+        """
         record.acknowledged = True
         reported = renewal.holding or {}
         good: dict[ShardId, Epoch] = {}
@@ -285,7 +297,9 @@ class Coordinator:
             record.strike()
 
     def _forget_if_gone(self, record: RunnerRecord, now: float) -> None:
-        """Drop a runner that can hold nothing; one that is not proven dead stays a while, to be seen in `runners`."""
+        """Drop a runner that can hold nothing; one that is not proven dead stays a while, to be seen in
+        `runners`.
+        """
         gone = record.dead or (not record.healthy and now >= record.deadline + self._config.forget_s)
         if gone and record.since is None and record.pending is None:
             self._records.pop(record.runner_id, None)

@@ -16,13 +16,13 @@ class CoordinatorConfig:
     """Figures of the grant rules; ValueError for a set that cannot be safe.
 
     :ivar lease_s: how long a runner may serve after it sent a renewal, less its guard.
-    :ivar guard_s: what runners take off. With `drift_s` it covers how much faster the coordinator's clock may run
-        than a runner's during a lease: 0.1 s each of 3 s allow 3 % of one clock against another, far beyond the
-        0.05 % that NTP slews at most.
+    :ivar guard_s: what runners take off. With `drift_s` it covers how much faster the coordinator's clock may
+        run than a runner's during a lease: 0.1 s each of 3 s allow 3 % of one clock against another, far
+        beyond the 0.05 % that NTP slews at most.
     :ivar drift_s: what the coordinator waits longer than a lease.
     :ivar shards_per_group: how finely a group is cut.
-    :ivar expected_runners: the very first grants wait for so many runners, so that runners which start one after
-        the other do not take shards from each other at once.
+    :ivar expected_runners: the very first grants wait for so many runners, so that runners which start one
+        after the other do not take shards from each other at once.
     :ivar first_grant_wait_s: how long they wait at most.
     :ivar max_moving_shards: how many shards may be asked back and not yet let go, in the whole cluster.
     :ivar forget_s: how long a lost runner stays listed.

@@ -33,10 +33,13 @@ class Renewal(NamedTuple):
     :ivar term: the highest term it has seen. A renewal that names the coordinator's own term is the
         acknowledgement of that term: no answer of a lower one will be obeyed from then on.
     :ivar version: the version of the last answer applied under that term; 0 if there was none.
-    :ivar holding: every shard it holds, suspended or not, until it has applied an answer under `term`; then None.
-    :ivar released: shards it has let go, by the epoch it held them under, until an answer shows they were taken back.
+    :ivar holding: every shard it holds, suspended or not, until it has applied an answer under `term`; then
+        None.
+    :ivar released: shards it has let go, by the epoch it held them under, until an answer shows they were
+        taken back.
     :ivar leaving: it wants to go and asks for its shards to be moved.
-    :ivar draining: it was told that its node drains. Runners remember this for a coordinator that comes after.
+    :ivar draining: it was told that its node drains. Runners remember this for a coordinator that comes
+        after.
     """
 
     runner_id: str
@@ -55,10 +58,11 @@ class Lease(NamedTuple):
     """The coordinator's answer to one renewal.
 
     :ivar term: the coordinator's term.
-    :ivar lease_s: how long the lease lasts from when the *renewal was sent*; 0 when the answer only tells the term.
+    :ivar lease_s: how long the lease lasts from when the *renewal was sent*; 0 when the answer only tells the
+        term.
     :ivar version: the version of `grants` and `release`; it grows within a term.
-    :ivar grants: all the runner may serve, replacing what it had; None when that has not changed since the version
-        it named.
+    :ivar grants: all the runner may serve, replacing what it had; None when that has not changed since the
+        version it named.
     :ivar release: shards of `grants` to be let go.
     :ivar draining: the runner's node drains.
     """

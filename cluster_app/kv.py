@@ -1,7 +1,8 @@
 """The small store that outlives a coordinator, as a port.
 
-Decides what ownership may ask of it: atomic put, delete and list of a few small keys, each seeing all that was
-written before it (linearizable). The Ray edge implements it with the GCS; `MemoryKeyValue` is its twin for one process.
+Decides what ownership may ask of it: atomic put, delete and list of a few small keys, each seeing all that
+was written before it (linearizable). The Ray edge implements it with the GCS; `MemoryKeyValue` is its twin
+for one process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ class KeyValueUnavailable(ConnectionError):
 
 
 class KeyValue(Protocol):
-    """What an implementation offers. Every method raises `KeyValueUnavailable` when the store does not answer."""
+    """What an implementation offers.
+
+    Every method raises `KeyValueUnavailable` when the store does not answer.
+    """
 
     def get(self, key: str) -> bytes | None:
         """The value, or None."""

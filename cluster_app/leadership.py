@@ -1,9 +1,9 @@
 """Whether a coordinator may lead: terms and the leadership lease.
 
-A term is claimed by a put without overwrite, so two claimants never hold the same one. A coordinator leads under a
-lease that counts from the moment it *sent* the last question to which the store answered "nobody is above you".
-So once a higher term is claimed, a lower one stops leading within one leadership lease, even if it never learns why.
-Decides nothing about shards.
+A term is claimed by a put without overwrite, so two claimants never hold the same one. A coordinator leads
+under a lease that counts from the moment it *sent* the last question to which the store answered "nobody is
+above you". So once a higher term is claimed, a lower one stops leading within one leadership lease, even if
+it never learns why. Decides nothing about shards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _DIGITS = 12
 
 
 class NotLeading(Exception):
-    """This coordinator does not lead (any more, or for now): its answer would bind nobody. Ask the other one."""
+    """This coordinator does not lead (any more, or for now): its answer would bind nobody.
+
+    Ask the other one.
+    """
 
     def __init__(self, term: int | None, highest: int | None = None) -> None:
         super().__init__(term, highest)
@@ -35,8 +38,8 @@ class Leadership:
     """One coordinator incarnation's claim to lead. Clock values are readings of its own clock, in seconds.
 
     :param namespace: the cluster's name; clusters of different namespaces do not see each other's terms.
-    :param lease_s: how long one confirmation lasts. A new term waits this long before it counts the old one as
-        ended, so it is a fraction of the runners' lease.
+    :param lease_s: how long one confirmation lasts. A new term waits this long before it counts the old one
+        as ended, so it is a fraction of the runners' lease.
     :param incarnation: who claims; written into the store for people to read.
     """
 
@@ -53,11 +56,15 @@ class Leadership:
 
     @property
     def abdicated(self) -> bool:
-        """Whether a higher term was seen. For good: a coordinator that has to lead again is a new incarnation."""
+        """Whether a higher term was seen.
+
+        For good: a coordinator that has to lead again is a new incarnation.
+        """
         return self._above is not None
 
     def claim(self, sent_at: float) -> int | None:
-        """Claim the next term and return it; None when another claimant was faster (try again) or after abdication.
+        """Claim the next term and return it; None when another claimant was faster (try again) or after
+        abdication.
 
         :param sent_at: the clock read before this call.
         :raises KeyValueUnavailable: when the store does not answer; a later claim takes a later term.
@@ -68,8 +75,8 @@ class Leadership:
         if not self._kv.put(f"{self._prefix}{term:0{_DIGITS}d}", self._incarnation.encode(), overwrite=False):
             return None
         self.term = term
-        # The number may be one that was used and tidied away while this process slept: only a list taken after the
-        # put shows that the claim is the highest.
+        # The number may be one that was used and tidied away while this process slept: only a list taken
+        # after the put shows that the claim is the highest.
         try:
             if not self._confirmed(sent_at):
                 return None
@@ -86,8 +93,8 @@ class Leadership:
     def confirm(self, sent_at: float) -> bool:
         """Ask the store again; True renews the leadership lease to `sent_at` + `lease_s`.
 
-        False means that a higher term was seen (`abdicated`) or that the store did not answer: then what is left of
-        the lease still counts.
+        False means that a higher term was seen (`abdicated`) or that the store did not answer: then what is
+        left of the lease still counts.
 
         :param sent_at: the clock read before this call.
         """

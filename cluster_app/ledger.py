@@ -1,7 +1,7 @@
 """The coordinator's book of grants: who has each shard, under which epoch, and what is changing hands.
 
-A shard is in exactly one state: free, granted, granted and asked back, or seized (taken from a lost runner, not yet
-free to be granted). Decides no policy: `coordinator` says what to grant, ask for, seize and free.
+A shard is in exactly one state: free, granted, granted and asked back, or seized (taken from a lost runner,
+not yet free to be granted). Decides no policy: `coordinator` says what to grant, ask for, seize and free.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Ledger:
         self.touch(runner_id)
 
     def release(self, shard: ShardId, runner_id: str, epoch: Epoch, now: float) -> bool:
-        """Take back what a runner has let go. False, and no change, unless it is granted to it under that epoch.
+        """Take back what a runner has let go. False, and no change, unless it is granted to it under that
+        epoch.
 
         So a late or repeated word about an earlier grant cannot end a later one.
         """

@@ -6,9 +6,9 @@ Two rules make it exact (`coordinator` keeps them):
 - it is off the roster, or on it with a later `since`, before a shard it has not released is granted elsewhere
   (unless its process is proven dead).
 
-So the next term reads here which runners can hold anything, and that what they report is theirs alone. Both rules
-need the write to be followed by a confirmation of leadership: either the next term's reading sees the write, or the
-confirmation sees the next term. Decides nothing about time.
+So the next term reads here which runners can hold anything, and that what they report is theirs alone. Both
+rules need the write to be followed by a confirmation of leadership: either the next term's reading sees the
+write, or the confirmation sees the next term. Decides nothing about time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ class RosterWrite(NamedTuple):
 
 
 class Roster:
-    """The roster of one cluster in a key-value store. Every method raises KeyValueUnavailable as the store does."""
+    """The roster of one cluster in a key-value store.
+
+    Every method raises KeyValueUnavailable as the store does.
+    """
 
     def __init__(self, kv: KeyValue, namespace: str) -> None:
         self._kv = kv

@@ -40,7 +40,8 @@ class RunnerRecord:
     :ivar dead: its process is proven to have ended.
     :ivar deadline: until when, by the coordinator's clock, the last answer may let it serve, in seconds.
     :ivar since: of its entry on the roster, once written and confirmed; None when it is not on it.
-    :ivar pending: the change of its entry that is being written. One at a time, so that none overtakes another.
+    :ivar pending: the change of its entry that is being written. One at a time, so that none overtakes
+        another.
     """
 
     runner_id: str
@@ -61,7 +62,9 @@ class RunnerRecord:
         return self.healthy and self.since is not None and self.pending is None
 
     def hear(self, renewal: Renewal) -> bool:
-        """Take in what a renewal says of the runner itself; True when its share of the shards changes by that."""
+        """Take in what a renewal says of the runner itself; True when its share of the shards changes by
+        that.
+        """
         before = (self.weight, self.leaving, self.healthy)
         self.node_id, self.pid = renewal.node_id, renewal.pid
         self.weight, self.leaving = renewal.weight, renewal.leaving
@@ -69,7 +72,9 @@ class RunnerRecord:
         return before != (self.weight, self.leaving, True)
 
     def enter(self, last_epoch: Epoch) -> None:
-        """Want it on the roster, for grants after `last_epoch`; nothing when it is, or a change is being written."""
+        """Want it on the roster, for grants after `last_epoch`; nothing when it is, or a change is being
+        written.
+        """
         if self.since is None and self.pending is None and not self.dead:
             entry = RosterEntry(self.node_id, self.pid, last_epoch)
             self.pending = RosterWrite(self.runner_id, entry)

@@ -1,6 +1,7 @@
 """Which shard an address belongs to, and how a shard is named.
 
-Decides the cut of the id space into shards. Does not decide who owns one: that is `shard_map` and `coordinator`.
+Decides the cut of the id space into shards. Does not decide who owns one: that is `shard_map` and
+`coordinator`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class ShardId(NamedTuple):
 
 
 def check_group(group: str) -> str:
-    """Return the group's name, or raise ValueError: it is not empty and has no ``:``, so that a shard can be parsed."""
+    """Return the group's name, or raise ValueError: it is not empty and has no ``:``, so that a shard can be
+    parsed.
+    """
     if not group or ":" in group:
         raise ValueError(f"a shard group is a non-empty name without ':', not {group!r}")
     return group
@@ -50,8 +53,9 @@ def shards_of(group: str, shards: int) -> tuple[ShardId, ...]:
 def shard_number(entity_type: str, entity_id: str, shards: int) -> int:
     """The number, in ``range(shards)``, of the shard that holds an entity.
 
-    Stable across processes, machines and versions (golden values pin it): BLAKE2b of the type's length, the type
-    and the id. The length makes the encoding unambiguous: ("ab", "c") and ("a", "bc") are different inputs.
+    Stable across processes, machines and versions (golden values pin it): BLAKE2b of the type's length, the
+    type and the id. The length makes the encoding unambiguous: ("ab", "c") and ("a", "bc") are different
+    inputs.
     """
     name = entity_type.encode()
     digest = blake2b(b"%d:%b%b" % (len(name), name, entity_id.encode()), digest_size=8).digest()

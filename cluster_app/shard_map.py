@@ -1,11 +1,12 @@
 """Which runner a shard should be on: weighted rendezvous hashing.
 
-Each (shard, runner) pair has a score that depends on nothing else; the runner with the highest score gets the shard.
-So a runner that joins takes only what it wins, and one that leaves gives up only what it had. Decides the wish, not
-the right: who may serve a shard is decided by `coordinator`, one grant at a time.
+Each (shard, runner) pair has a score that depends on nothing else; the runner with the highest score gets the
+shard. So a runner that joins takes only what it wins, and one that leaves gives up only what it had. Decides
+the wish, not the right: who may serve a shard is decided by `coordinator`, one grant at a time.
 
-The score of equal weights is a 64-bit hash; unequal weights compare ``-weight / ln(hash)``, which gives each runner
-a share in proportion to its weight (Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005).
+The score of equal weights is a 64-bit hash; unequal weights compare ``-weight / ln(hash)``, which gives each
+runner a share in proportion to its weight (Schindelhauer and Schomaker, "Weighted distributed hash tables",
+2005).
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class _Lanes:
 
     def best(self, shard_key: int) -> _Choice:
         product = self._keys * shard_key
-        # The low half of a lane becomes its low half xor its high half, so that every input bit matters. What the
-        # shift drags in from the next lane lands in the high half, which is not read.
+        # The low half of a lane becomes its low half xor its high half, so that every input bit matters. What
+        # the shift drags in from the next lane lands in the high half, which is not read.
         folded = product ^ (product >> 64)
         hashes = self._low_halves.unpack(folded.to_bytes(self._bytes, "little"))
         highest = max(hashes)
@@ -146,7 +147,10 @@ class ShardMap:
 
 
 def owner(shard: ShardId, runners: Mapping[str, float]) -> str:
-    """The runner (of id to weight) that should have the shard. Raises ValueError when there are no runners."""
+    """The runner (of id to weight) that should have the shard.
+
+    Raises ValueError when there are no runners.
+    """
     if not runners:
         raise ValueError("there is no runner to own a shard")
     return _best(_key(b"shard", str(shard)), _lanes(runners)).runner_id

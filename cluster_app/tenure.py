@@ -1,10 +1,10 @@
 """A runner's own view of what it may serve, and until when.
 
-Decides which answers a runner obeys: none of a term below the highest it has seen, none older than the last one
-applied. Decides nothing about entities: the runner reads `TenureChange` and stops, starts or lets go.
+Decides which answers a runner obeys: none of a term below the highest it has seen, none older than the last
+one applied. Decides nothing about entities: the runner reads `TenureChange` and stops, starts or lets go.
 
-Expired means suspended: shards and epochs stay, nothing may be served. The same epochs renewed resume; a shard
-missing from a later answer, or given under another epoch, has ended.
+Expired means suspended: shards and epochs stay, nothing may be served. The same epochs renewed resume; a
+shard missing from a later answer, or given under another epoch, has ended.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class TenureChange(NamedTuple):
 
     :ivar stale: the answer was refused, and nothing changed.
     :ivar granted: new shards, or shards under a new epoch.
-    :ivar revoked: shards that ended, with the epoch that ended; what ran there must stop and must not publish.
-        A shard can be both revoked (old epoch) and granted (new epoch).
-    :ivar to_release: shards newly asked back: stop accepting, finish, deactivate, then call `Tenure.released`.
+    :ivar revoked: shards that ended, with the epoch that ended; what ran there must stop and must not
+        publish. A shard can be both revoked (old epoch) and granted (new epoch).
+    :ivar to_release: shards newly asked back: stop accepting, finish, deactivate, then call
+        `Tenure.released`.
     :ivar resumed: the tenure had expired and is valid again.
     :ivar renew_at_once: the coordinator waits for a report: send the next renewal now.
     """
@@ -42,12 +43,12 @@ class TenureChange(NamedTuple):
 class Tenure:
     """The grants and the lease of one runner incarnation.
 
-    Clock values (`sent_at`, `now`) are readings in seconds of one clock of this process that goes on while the
-    machine sleeps (`CLOCK_BOOTTIME`). Not thread-safe, with one exception: `valid` and `serves` only read, each
-    attribute once, so other threads may call them while one thread applies.
+    Clock values (`sent_at`, `now`) are readings in seconds of one clock of this process that goes on while
+    the machine sleeps (`CLOCK_BOOTTIME`). Not thread-safe, with one exception: `valid` and `serves` only
+    read, each attribute once, so other threads may call them while one thread applies.
 
-    :param guard_s: what is taken off each lease, for the clock's error and for the time between the check of a
-        grant and its effect.
+    :param guard_s: what is taken off each lease, for the clock's error and for the time between the check of
+        a grant and its effect.
     """
 
     def __init__(
@@ -69,7 +70,10 @@ class Tenure:
 
     @property
     def grants(self) -> Mapping[ShardId, Epoch]:
-        """The shards held, suspended or not. Replaced as a whole by `apply` and `released`, never changed in place."""
+        """The shards held, suspended or not.
+
+        Replaced as a whole by `apply` and `released`, never changed in place.
+        """
         return self._grants
 
     def valid(self, now: float) -> bool:
@@ -81,7 +85,7 @@ class Tenure:
         return self._grants.get(shard)
 
     def serves(self, shard: ShardId, now: float) -> Epoch | None:
-        """The epoch under which the shard may be served at `now`; None when it is not held or the lease has ended."""
+        """The epoch under which the shard may be served at `now`; None when not held or suspended."""
         return self._grants.get(shard) if now < self.lease_end else None
 
     def renewal(self) -> Renewal:
@@ -104,7 +108,10 @@ class Tenure:
         self.leaving = True
 
     def released(self, shard: ShardId) -> None:
-        """Let the shard go: nothing of it runs here any more. Told with each renewal until it has been heard."""
+        """Let the shard go: nothing of it runs here any more.
+
+        Told with each renewal until it has been heard.
+        """
         epoch = self._grants.get(shard)
         if epoch is not None:
             self._grants = {held: e for held, e in self._grants.items() if held != shard}
@@ -119,7 +126,8 @@ class Tenure:
         if lease.term < self.term:
             return TenureChange(stale=True)  # the fence: an old coordinator may still be answering
         if lease.term > self.term:
-            # The shards stay, and so does what is left of the lease: the new term learns of both from the report.
+            # The shards stay, and so does what is left of the lease: the new term learns of both from the
+            # report.
             self.term, self.version = lease.term, 0
             return TenureChange(renew_at_once=True)
         if lease.version < self.version:

@@ -5,7 +5,7 @@ Knows neither Ray nor OpenTelemetry. What a user writes is in `declaration` and 
 
 from entities.address import EntityAddress
 from entities.declaration import entity, message
-from entities.entity import Entity
+from entities.entity_class import Entity
 from entities.errors import (
     ActivationFailed,
     AlreadyProcessingMessage,

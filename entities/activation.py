@@ -16,7 +16,7 @@ from observe.instruments import cluster
 from observe.recorder import HistogramCell, Recorder
 
 if TYPE_CHECKING:
-    from entities.entity import Entity
+    from entities.entity_class import Entity
     from entities.host import EntityHost
 
 __all__ = ["Activation", "HostedMessage", "HostedType", "Phase"]
@@ -134,7 +134,7 @@ class HostedType:
     )
 
     def __init__(self, host: EntityHost, definition: EntityDefinition) -> None:
-        from entities.entity import Entity
+        from entities.entity_class import Entity
 
         self.host = host
         self.definition = definition

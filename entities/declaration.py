@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from entities.response import EntityResponse
 
 if TYPE_CHECKING:
-    from entities.entity import Entity
+    from entities.entity_class import Entity
 
 __all__ = ["BoundMessage", "EntityDefinition", "Message", "MessageDeclaration", "define", "entity", "message"]
 
@@ -223,7 +223,7 @@ def define(cls: type[Entity]) -> EntityDefinition:
     known = cls.__dict__.get(_definitions_attribute) if isinstance(cls, type) else None
     if known is not None and known.cls is cls and known.options is getattr(cls, _ENTITY_TAG, known.options):
         return known  # type: ignore[no-any-return]  # stored by this function
-    from entities.entity import Entity
+    from entities.entity_class import Entity
 
     if not (isinstance(cls, type) and issubclass(cls, Entity)) or cls is Entity:
         raise TypeError(f"{cls!r} is not an entity class; derive it from cluster_app.Entity")

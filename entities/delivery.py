@@ -82,6 +82,10 @@ class Delivery:
         """The message's id: who sent it, on which lane, as which message."""
         return f"{self.origin.sender}:{self.sequence}"
 
+    def chain_onwards(self) -> tuple[tuple[str, str, str], ...]:
+        """The call chain of a message that this one's handler sends."""
+        return (*self.chain, (self.message.hosted.definition.name, self.entity_id, self.id))
+
 
 # What this context is handling. It flows into tasks that a handler starts, so their messages carry the chain too.
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)

@@ -37,19 +37,21 @@ class EntityResponse(Generic[T_co]):
         "_waiters",
         "args",
         "cause",
+        "deadline",
         "flight",
-        "kwargs",
+        "resent_as",
         "route",
         "sent_at",
     )
 
-    def __init__(self, route: Any, args: Any, kwargs: Any, sent_at: float, cause: Any) -> None:
+    def __init__(self, route: Any, args: Any, sent_at: float) -> None:
         self.route = route
         self.args = args
-        self.kwargs = kwargs
         self.sent_at = sent_at
-        self.cause = cause
-        self.flight: Any = None
+        self.cause: Any = None
+        self.deadline: float | None = None
+        self.resent_as: str | None = None
+        self.flight: int | None = None
         self._settled = False
         self._waiters: list[Any] | None = None
 
@@ -148,7 +150,7 @@ class Settlement:
         response._value = value
         response._error = error
         response._settled = True
-        response.args = response.kwargs = response.cause = response.flight = None  # arguments may be large; the reply may live long
+        response.args = response.cause = None  # arguments may be large; the reply may live long
         if response._waiters is not None:
             with _waiting:
                 waiters, response._waiters = response._waiters, None

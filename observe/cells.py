@@ -1,7 +1,7 @@
 """The numbers that hot code changes: a counter's int, a histogram's bucket counts and sum.
 
-Decides how a value finds its bucket, exactly and cheaply. Does not decide whose cell it is or when it is read: the
-recorder does, and its lock is held by whoever changes or copies a cell.
+Decides how a value finds its bucket, exactly and cheaply. Does not decide whose cell it is or when it is
+read: the recorder does, and its lock is held by whoever changes or copies a cell.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ _SMALL_BATCH = 16
 
 
 class CounterCell:
-    """One counter with one set of label values. Hot code adds to `value` while it holds the recorder's
-    lock."""
+    """One counter with one set of label values. Hot code adds to `value`, holding the recorder's lock."""
 
     __slots__ = ("value",)
 
@@ -85,7 +84,7 @@ class MutedHistogramCell(HistogramCell):
     __slots__ = ()
 
     def record(self, value: float) -> None:
-        pass
+        """Do nothing."""
 
     def record_many(self, values: list[float]) -> None:
-        pass
+        """Do nothing."""

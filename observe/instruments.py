@@ -58,8 +58,10 @@ class Instrument:
     bounds: tuple[float, ...] | None = None
 
     def add(self, n: int = 1, **labels: object) -> None:
-        """Count ``n`` more. Raises TypeError for another kind or a non-integer, ValueError for bad labels or
-        n < 0."""
+        """Count ``n`` more.
+
+        Raises TypeError for another kind or a number that is not an int, ValueError for bad labels or n < 0.
+        """
         if self.kind != "counter":
             raise TypeError(f"{self.name} is a {self.kind}: only a counter has add()")
         if not isinstance(n, int):

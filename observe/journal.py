@@ -38,8 +38,8 @@ CREATE TABLE IF NOT EXISTS tombstone (id INTEGER PRIMARY KEY AUTOINCREMENT, proc
 class Journal:
     """A state in one SQLite file, or in memory only (``":memory:"``). One user at a time; any thread.
 
-    A file that cannot be understood is set aside under the name ``<file>.corrupt`` and a new one is begun; a place
-    that cannot be written leaves the journal in memory. Both are logged.
+    A file that cannot be understood is set aside under the name ``<file>.corrupt`` and a new one is begun; a
+    place that cannot be written leaves the journal in memory. Both are logged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -78,8 +78,7 @@ class Journal:
         return self._try(step)
 
     def replace(self, state: JournalState) -> bool:
-        """Write the whole state in one transaction, whatever was there. False when it could not be
-        written."""
+        """Write the whole state in one transaction, whatever was there. False when that failed."""
 
         def step(database: sqlite3.Connection) -> None:
             for table in ("node", "record", "tombstone"):
@@ -159,8 +158,8 @@ class Journal:
 
     def _in_memory(self, error: Exception) -> sqlite3.Connection:
         logger.error(
-            "the metrics journal %s cannot be used (%s): totals of this node are kept in memory only and do not "
-            "outlive its agent",
+            "the metrics journal %s cannot be used (%s): totals of this node are kept in memory only "
+            "and do not outlive its agent",
             self.path,
             error,
         )

@@ -1,7 +1,7 @@
 """What a node agent remembers, and its written form.
 
-Decides what a state consists of, what one step from it to the next is, and how totals look on disk. Does not decide
-when a step is taken (the node agent) or how it is made durable (the journal).
+Decides what a state consists of, what one step from it to the next is, and how totals look on disk. Does
+not decide when a step is taken (the node agent) or how it is made durable (the journal).
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ __all__ = ["Change", "JournalState", "Record", "decode", "encode", "row"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one process has counted, by its last report. `ended`: it is gone, though a report may still be on
-    its way."""
+    """What one process has counted, by its last report.
+
+    :ivar ended: it is gone, though a report of it may still be on its way.
+    """
 
     process: str
     sequence: int

@@ -27,13 +27,14 @@ OTHER = "other"
 _KNOWN_LABELS = frozenset(name for instrument in cluster for name in instrument.labels)
 
 # The closed vocabularies have their places from the start: a flood of other values cannot push "error" out.
+_DEACTIVATIONS = ("idle", "explicit", "handoff", "shutdown", "failed", "lost")
+_HANDOFFS = ("join", "leave", "drain", "lost")
 _RESERVED: dict[str, tuple[str, ...]] = {
     "operation": ("send", "receive", "broadcast"),
     "outcome": ("ok", "error"),
     "direction": ("in", "out"),
     "type": REASONS,
-    # Redeliveries, deactivations, handoffs.
-    "reason": (*REASONS, *"idle explicit handoff shutdown failed lost join leave drain".split()),
+    "reason": (*REASONS, *_DEACTIVATIONS, *_HANDOFFS),
 }
 
 _lock = threading.Lock()
@@ -66,8 +67,7 @@ def label(**labels: object) -> dict[str, str]:
 
 
 def normalised(value: object) -> str:
-    """Return a label's value as text of bounded length, without looking at how many values there are
-    already."""
+    """Return a label's value as bounded text, however many values there are already."""
     if isinstance(value, Enum):
         value = value.value
     if value is None:

@@ -86,8 +86,7 @@ class NodeAgent:
 
     @property
     def started(self) -> float:
-        """Unix time in seconds at which this node began to count; a restart of the agent does not change
-        it."""
+        """Unix time in seconds at which this node began to count; no restart of the agent changes it."""
         return self._started_unix_s
 
     def merge(self, report: Report) -> bool:

@@ -95,8 +95,10 @@ class MetricsSnapshot:
         return float(sum(_number(value) for value in self._matching(_declared(name), labels)))
 
     def histogram(self, name: str, **labels: object) -> HistogramView:
-        """Return the sum of the matching points of a histogram. Raises as `value`, and ValueError for another
-        kind."""
+        """Return the sum of the matching points of a histogram.
+
+        Raises as `value` does, and ValueError for a metric of another kind.
+        """
         instrument = _declared(name)
         if instrument.bounds is None:
             raise ValueError(f"{name} is a {instrument.kind}: only a histogram has buckets")

@@ -23,8 +23,7 @@ PointValue: TypeAlias = int | float | HistogramTotal
 
 
 class Totals(Mapping[PointKey, PointValue]):
-    """A read-only mapping of points. Compares by value, pickles as one dict, never changes after it is
-    made."""
+    """A read-only mapping of points, which compares by value and pickles as one dict."""
 
     __slots__ = ("_points",)
 

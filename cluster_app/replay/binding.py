@@ -55,7 +55,8 @@ class Binding:
                 if not must:
                     continue
                 raise Refusal(
-                    f"there is no column {parameter.name}, which {called} needs", hint=f"columns: {', '.join(columns)}"
+                    f"there is no column {parameter.name}, which {called} needs",
+                    hint=f"columns: {', '.join(columns)}",
                 )
             annotation = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
             try:
@@ -100,7 +101,9 @@ class Binding:
             elif slot.type.optional:
                 value = None
             else:
-                raise UnusableRow(f"{slot.name} is empty" if slot.name in cells else f"{slot.name} is missing")
+                raise UnusableRow(
+                    f"{slot.name} is empty" if slot.name in cells else f"{slot.name} is missing"
+                )
             if slot.positional:
                 positional.append(value)
             else:

@@ -1,6 +1,7 @@
 """Rows of a CSV file with a header.
 
-It decides which lines are no rows: those that are not CSV, and those with more or fewer cells than the header.
+It decides which lines are no rows: those that are not CSV, and those with more or fewer cells than the
+header.
 """
 
 from __future__ import annotations
@@ -71,4 +72,3 @@ class CsvRows:
                     yield Row(line, dict(zip(columns, values, strict=True)))
             elif cells:
                 yield Row(line, {}, f"{len(cells)} cells where the header has {width}", cells)
-

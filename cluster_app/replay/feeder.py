@@ -1,16 +1,16 @@
 """Messages out, replies in: as fast as the cluster takes them, and no faster.
 
 It decides how many messages are in flight and how replies are counted. Two bounds hold it back: the cluster's
-own room for one more message to that entity (`wait_ready`), so that a replay never refuses itself; and its own
-window, so that neither memory nor latency grows with the file. Replies are taken in the order they end: a slow
-entity holds its own place in the window, not its neighbours' replies.
+own room for one more message to that entity (`wait_ready`), so that a replay never refuses itself; and its
+own window, so that neither memory nor latency grows with the file. A slow entity holds its own places in the
+window, not its neighbours': whatever is done is counted, in any order.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Any
 
 from cluster_app.replay.port import ReplayCluster, Reply
@@ -18,9 +18,11 @@ from observe.failure import classify
 
 __all__ = ["IN_FLIGHT", "Feeder", "Route"]
 
-IN_FLIGHT = 4_000  # messages; below the default mailbox capacity, so one slow entity alone cannot fill its own
+IN_FLIGHT = (
+    4_000  # messages; below the default mailbox capacity, so one slow entity alone cannot fill its own
+)
 REFERENCES = 100_000  # kept per route; beyond, they are made again when needed
-WAIT_S = 0.1  # how long the progress may stand still while replies are awaited
+WAIT_S = 0.02  # one reply is awaited no longer before the others are looked at
 
 
 def _nothing() -> None:
@@ -54,47 +56,53 @@ class Feeder:
         self._timeout_s = timeout_s
         self._remember = remember
         self._tick = tick
-        # Replies come from the client's threads; put() is one step in C and safe from any of them.
-        self._done: SimpleQueue[Reply] = SimpleQueue()
+        self._open: list[Reply] = []
 
     def route(self, kind: type[Any], method: str) -> Route:
         """The way to one message of one entity type."""
         ids = self.fed.setdefault(kind, set()) if self._remember else None
-        return Route(self, self._cluster, kind, method, self._timeout_s, ids, self._done.put)
+        return Route(self, self._cluster, kind, method, self._timeout_s, ids)
 
-    def sending(self) -> None:
-        """Count one message about to leave, and wait when the window is full."""
-        self.sent += 1
-        if self.sent - self.settled > self._in_flight:
-            # Down to three quarters at a stroke: waking up for every single reply would cost more than the message.
+    def sending(self) -> list[Reply]:
+        """Count one message about to leave, waiting when the window is full; return where its reply goes."""
+        if len(self._open) >= self._in_flight:
+            # By a quarter at a stroke: to look at all of them for every single message would cost more than
+            # sending.
             self._settle(self._in_flight * 3 // 4)
+        self.sent += 1
+        return self._open
 
     def finish(self) -> None:
         """Wait until every reply is there. Each message has a deadline, so each ends."""
         self._settle(0)
 
-    def _settle(self, open_at_most: int) -> None:
-        done, ready = self._done, self._done.qsize()
-        while ready or self.sent - self.settled > open_at_most:
-            try:
-                reply = done.get(timeout=WAIT_S)
-            except Empty:
-                self._tick()
-                continue
-            try:
-                reply.result(0)
-            except Exception as error:
-                self.errors[classify(error)] += 1
-            self.settled += 1
-            if ready:
-                ready -= 1
-        self._tick()
+    def _settle(self, at_most: int) -> None:
+        # The list stays the same object: sending() hands it out.
+        window = self._open
+        while True:
+            pending = []
+            for reply in window:
+                if reply.done():
+                    try:
+                        reply.result()
+                    except Exception as error:
+                        self.errors[classify(error)] += 1
+                else:
+                    pending.append(reply)
+            self.settled += len(window) - len(pending)
+            window[:] = pending
+            self._tick()
+            if len(window) <= at_most:
+                return
+            # One in the middle tells most of how far things are; the oldest may be one that takes its time.
+            with suppress(Exception):
+                window[len(window) // 2].result(WAIT_S)
 
 
 class Route:
     """The way to one message of one entity type; `send` is the replay's hot loop."""
 
-    __slots__ = ("_bound", "_cluster", "_feeder", "_ids", "_kind", "_method", "_put", "_timeout_s")
+    __slots__ = ("_bound", "_cluster", "_ids", "_kind", "_method", "_sending", "_timeout_s", "_wait_ready")
 
     def __init__(
         self,
@@ -104,15 +112,14 @@ class Route:
         method: str,
         timeout_s: float | None,
         ids: set[str] | None,
-        put: Callable[[Any], object],
     ) -> None:
-        self._feeder = feeder
         self._cluster = cluster
+        self._sending = feeder.sending
+        self._wait_ready = cluster.wait_ready
         self._kind = kind
         self._method = method
         self._timeout_s = timeout_s
         self._ids = ids
-        self._put = put
         self._bound: dict[str, tuple[Any, Callable[..., Reply]]] = {}
 
     def send(self, entity_id: str, /, *args: object, **named: object) -> None:
@@ -121,9 +128,9 @@ class Route:
         if bound is None:
             bound = self._bind(entity_id)
         reference, remote = bound
-        self._feeder.sending()
-        self._cluster.wait_ready(reference)
-        remote(*args, **named).add_done_callback(self._put)
+        replies = self._sending()
+        self._wait_ready(reference)
+        replies.append(remote(*args, **named))
 
     def _bind(self, entity_id: str) -> tuple[Any, Callable[..., Reply]]:
         if len(self._bound) >= REFERENCES:

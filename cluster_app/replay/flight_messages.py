@@ -2,11 +2,12 @@
 
 It decides what each row says to whom:
 
-- a flight that left (``dep_time`` known): its aircraft flew, its origin saw it depart, and its destination saw it
-  arrive (``arr_time`` known) or be diverted elsewhere;
-- one that did not leave: its origin saw it cancelled. No aircraft hears of it; many of these have no tail number;
-- a flight that left without a tail number, or a row without a place or a number it needs, is rejected whole: no
-  part of it is sent. The 2013 data has none of these.
+- a flight that left (``dep_time`` known): its aircraft flew, its origin saw it depart, and its destination
+  saw it arrive (``arr_time`` known) or be diverted elsewhere;
+- one that did not leave: its origin saw it cancelled. No aircraft hears of it; many of these have no tail
+  number;
+- a flight that left without a tail number, or a row without a place or a number it needs, is rejected whole:
+  no part of it is sent. The 2013 data has none of these.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class FlightMessages:
             header = next(rows, [])
             for column in COLUMNS:
                 if column not in header:
-                    raise Refusal(f"{self._file.path} has no column {column}", hint="reinstall the flights' package")
+                    raise Refusal(
+                        f"{self._file.path} has no column {column}", hint="reinstall the flights' package"
+                    )
             # By position, not as dicts: this loop runs 336,776 times.
             at = [header.index(column) for column in COLUMNS]
             dep_time, dep_delay, arr_time, arr_delay, carrier, tailnum, origin, dest, air_time, distance = at

@@ -1,11 +1,12 @@
 """What every aircraft's and airport's totals must be: the plain way, with csv and Counter and nothing else.
 
-It is the measure the cluster's answer is held against, so it shares no code with what is measured: no entity, no
-message, no row of the feeding side. What it has in common with that side is the rule, and only in words:
+It is the measure the cluster's answer is held against, so it shares no code with what is measured: no entity,
+no message, no row of the feeding side. What it has in common with that side is the rule, and only in words:
 
 - a flight left when ``dep_time`` is known, and arrived when ``arr_time`` is known too; else it was diverted;
 - a flight that did not leave counts at its origin, whatever its tail number (2,512 of them have none);
-- a row that lacks a name or a number it needs counts nowhere: a flight that left and has no tail number, for one.
+- a row that lacks a name or a number it needs counts nowhere: a flight that left and has no tail number, for
+  one.
 """
 
 from __future__ import annotations

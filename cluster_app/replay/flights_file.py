@@ -35,7 +35,9 @@ class FlightsFile:
         try:
             with zipfile.ZipFile(path) as archive:
                 self.member, self.size = next(
-                    (info.filename, info.file_size) for info in archive.infolist() if info.filename.endswith(".csv")
+                    (info.filename, info.file_size)
+                    for info in archive.infolist()
+                    if info.filename.endswith(".csv")
                 )
         except (OSError, zipfile.BadZipFile, StopIteration) as error:
             raise Refusal(f"{path} is no zip file with a CSV in it: {error}") from error

@@ -1,17 +1,17 @@
 """What the cluster's metrics grew by during one replay.
 
-It decides which metrics a replay reports and what a latency quantile is. A cluster outlives its drivers and its
+It decides which metrics a replay reports. A cluster outlives its drivers and its
 counters never start again, so each figure is the later reading less the earlier one.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cluster_app.replay.port import Reading
+from observe.metrics import HistogramView
 
-__all__ = ["Growth", "quantile"]
+__all__ = ["Growth"]
 
 LATENCY = "cluster_message_latency_seconds"
 
@@ -40,39 +40,14 @@ class Growth:
 
     def latency_s(self, *quantiles: float) -> list[float | None]:
         """Quantiles of the messages' latency in seconds; None when no reply came."""
-        bounds, later = self._buckets(self._after)
-        _, earlier = self._buckets(self._before)
-        earlier = earlier or [0] * len(later)
-        grown = [new - old for new, old in zip(later, earlier, strict=True)]
-        return [quantile(bounds, grown, q) for q in quantiles]
-
-    def _buckets(self, reading: Reading) -> tuple[Sequence[float], list[int]]:
-        bounds: Sequence[float] = ()
-        total: list[int] = []
+        bounds: tuple[float, ...] = ()
+        counts: list[int] = []
+        total = 0.0
         for kind in self._types:
-            view = reading.histogram(LATENCY, entity_type=kind, operation="send")
-            bounds = view.bounds
-            counts = list(view.bucket_counts)
-            total = [a + b for a, b in zip(total, counts, strict=True)] if total else counts
-        return bounds, total
-
-
-def quantile(bounds: Sequence[float], counts: Iterable[int], q: float) -> float | None:
-    """The value below which a share `q` of the counted values lies, interpolated within its bucket.
-
-    As Prometheus' ``histogram_quantile`` does it: the first bucket begins at 0, and what lies above the highest edge is
-    told as that edge. None when nothing was counted.
-    """
-    buckets = list(counts)
-    rank = q * sum(buckets)
-    if not rank or math.isnan(rank):
-        return None
-    below = 0
-    for index, count in enumerate(buckets):
-        if count and below + count >= rank:
-            if index >= len(bounds):
-                break
-            start = bounds[index - 1] if index else 0.0
-            return start + (bounds[index] - start) * (rank - below) / count
-        below += count
-    return bounds[-1] if bounds else None
+            for reading, sign in ((self._after, 1), (self._before, -1)):
+                view = reading.histogram(LATENCY, entity_type=kind, operation="send")
+                bounds, counts = view.bounds, counts or [0] * len(view.bucket_counts)
+                counts = [sum_ + sign * count for sum_, count in zip(counts, view.bucket_counts, strict=True)]
+                total += sign * view.sum
+        grown = HistogramView(sum(counts), total, bounds, tuple(counts))
+        return [grown.quantile(q) if grown.count else None for q in quantiles]

@@ -22,7 +22,9 @@ class JsonRows:
     :ivar size: bytes in all, or None.
     """
 
-    def __init__(self, stream: BinaryIO | io.BufferedReader, size: int | None, missing: frozenset[str]) -> None:
+    def __init__(
+        self, stream: BinaryIO | io.BufferedReader, size: int | None, missing: frozenset[str]
+    ) -> None:
         self.columns: tuple[str, ...] | None = None
         self.size = size
         self._stream = stream
@@ -40,7 +42,9 @@ class JsonRows:
             try:
                 value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError:
-                yield Row(number, {}, "not valid UTF-8", line.decode(errors="backslashreplace").rstrip("\r\n"))
+                yield Row(
+                    number, {}, "not valid UTF-8", line.decode(errors="backslashreplace").rstrip("\r\n")
+                )
             except (ValueError, RecursionError) as error:
                 yield Row(number, {}, f"not JSON: {error}", line.decode().rstrip("\r\n"))
             else:

@@ -6,35 +6,22 @@ attributes with ``.remote()`` and are looked up by name, so references are ``Any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Histogram", "Reading", "ReplayCluster", "Reply", "Status"]
+from observe.metrics import HistogramView
+
+__all__ = ["Reading", "ReplayCluster", "Reply", "Status"]
 
 
 class Reply(Protocol):
-    """A message's answer, now or later. A callback gets the reply itself, once it is done."""
+    """A message's answer, now or later."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
 
     def result(self, timeout_s: float | None = None) -> Any:
-        """Wait for the value, or raise what the message ended with."""
-        ...
-
-    def add_done_callback(self, callback: Callable[[Any], object], /) -> object:
-        """Call back with this reply when it is done; at once if it is."""
-        ...
-
-
-class Histogram(Protocol):
-    """A histogram as it was read: `bucket_counts` has one more than `bounds`, each bucket counted by itself."""
-
-    @property
-    def bounds(self) -> Sequence[float]:
-        """The upper edges, ascending."""
-        ...
-
-    @property
-    def bucket_counts(self) -> Sequence[int]:
-        """The values per bucket; the last one is for those above the highest edge."""
+        """Wait for the value, or raise what the message ended with; TimeoutError when the time is up."""
         ...
 
 
@@ -45,7 +32,7 @@ class Reading(Protocol):
         """The sum over the matching points."""
         ...
 
-    def histogram(self, name: str, /, **labels: Any) -> Histogram:
+    def histogram(self, name: str, /, **labels: Any) -> HistogramView:
         """The sum over the matching points, bucket by bucket."""
         ...
 

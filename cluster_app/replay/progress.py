@@ -1,7 +1,7 @@
 """How far a replay has come: a bar on a terminal, a line every few seconds elsewhere.
 
-It decides what is shown and how often. The number of live entities is asked of the cluster by a thread of its own,
-so that a slow answer holds up no message.
+It decides what is shown and how often. The number of live entities is asked of the cluster by a thread of its
+own, so that a slow answer holds up no message.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from cluster_app.replay.feeder import Feeder
 from cluster_app.replay.port import ReplayCluster
@@ -45,7 +52,8 @@ class LiveEntities:
             try:
                 entities = self._cluster.status().entities
             except Exception:
-                # Only a display: a status that cannot be had now is asked again, and the replay tells of real trouble.
+                # Only a display: a status that cannot be had now is asked again, and the replay tells of real
+                # trouble.
                 pass
             else:
                 self.count = sum(entities.get(name, 0) for name in self._types)

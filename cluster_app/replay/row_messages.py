@@ -1,6 +1,7 @@
 """The user's own rows to messages: one row, one message to the entity its key column names.
 
-It decides which rows are left out: those that cannot be read, have no valid key, or do not fit the parameters.
+It decides which rows are left out: those that cannot be read, have no valid key, or do not fit the
+parameters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One replay from its first row to its summary.
 
-It decides the order of things: what is read of the cluster before and after, what is fed between, and what is checked
-and written at the end. States asked for the check are in none of the figures: the latency is that of the rows' messages.
+It decides the order of things: what is read of the cluster before and after, what is fed between, and what is
+checked and written at the end. States asked for the check are in none of the figures: the latency is that of
+the rows' messages.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class ReplayOptions:
 def replay(
     cluster: ReplayCluster, workload: Workload, rejects: Rejects, options: ReplayOptions, console: Console
 ) -> Summary:
-    """Feed a workload whose totals nobody else knows. Raises Refusal when states are wanted and cannot be told."""
+    """Feed a workload whose totals nobody else knows.
+
+    Raises Refusal when states are wanted and cannot be told.
+    """
     if options.state_out is not None:
         for kind in workload.kinds:
             check_readable(kind)
@@ -76,7 +80,9 @@ def replay_flights(
     # Only where some are left of an earlier replay: asking would bring to life those that are not there yet.
     if any(first.value("cluster_entities", entity_type=name) for name in kinds):
         named = [(kinds[name], entity_id) for name, entity_id in sorted(expected.entities)]
-        before = {(type_name(kind), entity_id): state for kind, entity_id, state in read_states(cluster, named)}
+        before = {
+            (type_name(kind), entity_id): state for kind, entity_id, state in read_states(cluster, named)
+        }
     summary, fed = _feed(cluster, workload, rejects, options, console, first=first, remember=True)
     # Those that were fed, and those that should have been: a message to a wrong address shows at both ends.
     addresses = {(type_name(kind), entity_id) for kind, ids in fed.items() for entity_id in ids}

@@ -31,8 +31,15 @@ class Source(Protocol):
     :ivar size: bytes in all; None when that is not known.
     """
 
-    columns: tuple[str, ...] | None
-    size: int | None
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The names every row has, if known."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, if known."""
+        ...
 
     def position(self) -> int:
         """Bytes read so far."""
@@ -64,7 +71,9 @@ def _open(name: str) -> tuple[BinaryIO | io.RawIOBase, int | None]:
     try:
         raw = io.FileIO(name)
     except FileNotFoundError:
-        raise Refusal(f"there is no file {name}", hint="give a CSV or JSON lines file, - or flights") from None
+        raise Refusal(
+            f"there is no file {name}", hint="give a CSV or JSON lines file, - or flights"
+        ) from None
     except OSError as error:
         raise Refusal(f"cannot read {name}: {error.strerror or error}") from error
     status = os.fstat(raw.fileno())

@@ -14,8 +14,9 @@ from typing import Any
 
 from cluster_app.replay.port import ReplayCluster, Reply
 from cluster_app.replay.refusal import Refusal
-from cluster_app.replay.target import declared_messages, type_name
+from cluster_app.replay.target import type_name
 from entities import Entity
+from entities.declaration import define
 
 __all__ = ["State", "check_readable", "read_states", "write_states"]
 
@@ -27,12 +28,13 @@ IN_FLIGHT = 1_000  # replies awaited at a time, so that a million states are nev
 
 def check_readable(kind: type[Entity]) -> str:
     """The message that tells a class's state. Raises Refusal when it declares none."""
-    declared = declared_messages(kind)
+    messages = define(kind).messages
     for name in READERS:
-        if name in declared:
+        if name in messages and messages[name].binds((), None) is None:
             return name
     raise Refusal(
-        f"{kind.__name__} declares no message that tells its state", hint="add: @message def read(self) -> dict"
+        f"{kind.__name__} declares no message that tells its state",
+        hint="add: @message def read(self) -> dict",
     )
 
 
@@ -58,7 +60,10 @@ def _state(kind: type[Any], entity_id: str, reply: Reply) -> State:
 
 
 def write_states(path: Path, states: Iterable[State]) -> int:
-    """Write one JSON line ``{"type", "id", "state"}`` each; return how many. Raises Refusal when it cannot."""
+    """Write one JSON line ``{"type", "id", "state"}`` each; return how many.
+
+    Raises Refusal when the file cannot be written.
+    """
     count = 0
     try:
         with path.open("w", encoding="utf-8") as file:

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from cluster_app.replay.refusal import Refusal
 from entities import Entity
+from entities.declaration import define
 
 __all__ = ["Target", "declared_messages", "find_target", "type_name"]
 
@@ -47,38 +48,47 @@ class Target:
 def find_target(spec: str, method: str) -> Target:
     """Import ``module:Class`` and find its message. Modules of the current folder count.
 
-    Raises Refusal for a bad spec, a missing module, class or method, a class that is no entity and a method that
-    is not declared.
+    Raises Refusal for a bad spec, a missing module, class or method, a class that is no entity and a method
+    that is not declared.
     """
     module_name, separator, class_name = spec.partition(":")
     if not separator or not module_name or not class_name:
-        raise Refusal(f"--entity {spec!r} is not module:Class", hint="for instance fleet.cars:Car", exit_code=2)
+        raise Refusal(
+            f"--entity {spec!r} is not module:Class", hint="for instance fleet.cars:Car", exit_code=2
+        )
     module = _import(module_name)
     kind = getattr(module, class_name, None)
     if kind is None:
         entities = [name for name, value in vars(module).items() if _is_entity(value)]
         raise Refusal(
-            f"module {module_name} has no class {class_name}", hint=_choice("entities there", class_name, entities)
+            f"module {module_name} has no class {class_name}",
+            hint=_choice("entities there", class_name, entities),
         )
     if not _is_entity(kind):
         raise Refusal(
-            f"{spec} is not an entity", hint=f"declare it: @entity() class {class_name}(Entity), with @message methods"
+            f"{spec} is not an entity",
+            hint=f"declare it: @entity() class {class_name}(Entity), with @message methods",
         )
-    declared = declared_messages(kind)
+    try:
+        declared = declared_messages(kind)
+    except TypeError as error:
+        raise Refusal(str(error)) from error
     if method not in declared:
         problem = "has no method" if not hasattr(kind, method) else "does not declare as a message:"
-        raise Refusal(f"{class_name} {problem} {method}", hint=_choice("messages it declares", method, declared))
+        raise Refusal(
+            f"{class_name} {problem} {method}", hint=_choice("messages it declares", method, declared)
+        )
     return Target(kind, method)
 
 
 def declared_messages(kind: type[Entity]) -> list[str]:
     """The names of the messages a class declares or inherits, sorted."""
-    return sorted(name for name in dir(kind) if hasattr(getattr(kind, name, None), "__cluster_message__"))
+    return sorted(define(kind).messages)
 
 
 def type_name(kind: type[Entity]) -> str:
     """The name of an entity type, as it stands in addresses and labels."""
-    return kind.__name__
+    return define(kind).name
 
 
 def _is_entity(value: object) -> bool:

@@ -1,8 +1,8 @@
 """Whether the cluster's totals are the file's: before, after, and the plain computation between them.
 
-It decides what agrees. Entities outlive the driver that fed them, so a cluster may hold totals of an earlier replay:
-what must equal the file is the growth during this one. That holds as long as nobody else feeds the same entities
-meanwhile, and no totals are lost with a process that dies; either shows as a difference.
+It decides what agrees. Entities outlive the driver that fed them, so a cluster may hold totals of an earlier
+replay: what must equal the file is the growth during this one. That holds as long as nobody else feeds the
+same entities meanwhile, and no totals are lost with a process that dies; either shows as a difference.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def differences(
 ) -> list[str]:
     """What disagrees, one line each; empty when all is well.
 
-    `before` has the states of those that were there already, `after` one for every entity that was fed, and for
-    every one that the file names.
+    `before` has the states of those that were there already, `after` one for every entity that was fed, and
+    for every one that the file names.
     """
     found: list[str] = []
     seen: set[Address] = set()

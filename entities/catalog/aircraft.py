@@ -1,7 +1,7 @@
 """One aircraft, known by its tail number: what it flew.
 
-It decides what a flight adds to an aircraft's totals. What counts as a flight that left is its sender's to say.
-It never passivates, since totals in memory would be lost with it.
+It decides what a flight adds to an aircraft's totals. What counts as a flight that left is its sender's to
+say. It never passivates, since totals in memory would be lost with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Aircraft(Entity):
 
     @message
     def fly(self, carrier: str, dest: str, distance: int, air_time: int | None = None) -> int:
-        """Count a flight that left: `distance` in miles, `air_time` in minutes. Returns the flights so far."""
+        """Count a flight that left, `distance` in miles and `air_time` in minutes; return the flights so far."""
         self.flights += 1
         self.miles += distance
         if air_time is not None:

@@ -1,0 +1,159 @@
+"""A reference to an entity: what `cluster.entity` really returns, and the one place where a message begins.
+
+Decides what a user can touch from outside: declared messages, nothing else. A type checker sees the entity's own
+class (`cluster.entity` says so); at run time ``ref.value`` raises AttributeError and ``ref.increment(1)`` TypeError.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from cluster_app.envelope import Atoms
+from entities.address import EntityAddress
+from entities.declaration import EntityDefinition
+from entities.delivery import current_delivery
+from entities.errors import MalformedMessage
+from entities.response import EntityResponse
+
+if TYPE_CHECKING:
+    from cluster_app.client import Client, MessageKind
+    from cluster_app.sending import ShardSlot
+
+__all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster"]
+
+
+class OutgoingMessage:
+    """One declared message of one entity, ready to be sent. It is what a reply knows of its message.
+
+    :ivar kind: what is counted together: the entity type and the method.
+    :ivar slot: the entity's shard, as this sender sees it.
+    """
+
+    __slots__ = ("_inbox", "_now", "_pump", "client", "entity_id", "kind", "name", "reference", "slot", "timeout_s")
+
+    def __init__(
+        self, reference: Reference, client: Client, kind: MessageKind, slot: ShardSlot, timeout_s: float | None
+    ) -> None:
+        self.reference = reference
+        self.client = client
+        self.kind = kind
+        self.slot = slot
+        self.timeout_s = timeout_s
+        self.entity_id = reference._address.id
+        self.name = kind.names[1]
+        self._inbox = client.inbox
+        self._pump = client.pump
+        self._now = client.now
+
+    def remote(self, *args: Any, **kwargs: Any) -> EntityResponse[Any]:
+        """Send it. Never blocks and raises nothing: whatever goes wrong ends in the reply."""
+        now = self._now()
+        response: EntityResponse[Any] = EntityResponse(self, args, now)
+        if self.timeout_s is not None:
+            response.deadline = now + self.timeout_s
+        cause = current_delivery.get()
+        if cause is not None:
+            # The caller's own deadline bounds what it may wait for.
+            response.cause = cause
+            own = now + self.client.default_timeout_s if response.deadline is None else response.deadline
+            response.deadline = min(own, cause.deadline)
+        if kwargs:
+            self._pack(response, kwargs)
+        else:
+            for argument in args:
+                if type(argument) not in Atoms:
+                    self._pack(response, None)
+                    break
+        self._inbox.append(response)
+        lane = self.slot.lane
+        if lane is None or lane.open or len(self._inbox) > 4096:
+            self._pump()
+        return response
+
+    def options(self, *, timeout_s: float | None = None) -> OutgoingMessage:
+        """The same message with a deadline of its own, in seconds from when it is sent. None: the default."""
+        if timeout_s is not None and not isinstance(timeout_s, int | float):
+            raise TypeError(f"options(timeout_s={timeout_s!r}): a number of seconds, or None for the default")
+        return OutgoingMessage(self.reference, self.client, self.kind, self.slot, timeout_s)
+
+    def cancel(self, response: EntityResponse[Any]) -> bool:
+        """See `EntityResponse.cancel`."""
+        return self.client.cancel(response)
+
+    def _pack(self, response: EntityResponse[Any], kwargs: dict[str, Any] | None) -> None:
+        # Pickled here and now: what the caller does to a list afterwards is not sent, and what cannot be pickled
+        # fails alone.
+        try:
+            response.args = self.client.codec.pack((response.args, kwargs))
+        except Exception as raised:
+            error = MalformedMessage(
+                f"an argument cannot be pickled: {type(raised).__name__}: {raised}",
+                address=self.reference._address,
+                method=self.name,
+            )
+            error.__cause__ = raised
+            response.args = error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"{self} is a message to another object: send it with {self.name}.remote(...) and await or .result() the reply"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.reference._address}.{self.name}"
+
+    __repr__ = __str__
+
+
+class Reference:
+    """An entity's address together with the way to it. Equal, hashed, pickled and printed by address."""
+
+    def __init__(self, client: Client, definition: EntityDefinition, entity_id: str) -> None:
+        self._client = client
+        self._definition = definition
+        self._address = EntityAddress(definition.name, entity_id)
+
+    def __getattr__(self, name: str) -> OutgoingMessage:
+        definition: EntityDefinition = self.__dict__["_definition"]
+        if name not in definition.messages:
+            declared = ", ".join(sorted(definition.messages)) or "none"
+            raise AttributeError(
+                f"{definition.name}.{name} is not a declared message, so it cannot be reached from outside "
+                f"(declared: {declared})"
+            )
+        outgoing = self._client.outgoing(self, definition, name)
+        self.__dict__[name] = outgoing  # found without this method next time
+        return outgoing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and other._address == self._address
+
+    def __hash__(self) -> int:
+        return hash(self._address)
+
+    def __repr__(self) -> str:
+        return str(self._address)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrive, (self._definition.cls, self._address.id)
+
+
+def _arrive(entity_type: type[Any], entity_id: str) -> Any:
+    return current_cluster().entity(entity_type, entity_id)
+
+
+# Where a reference that arrives in a message belongs: set while a runner unpacks arguments, several of which can share
+# one process in tests. Elsewhere it is the process's own connection.
+arriving_at: ContextVar[Any] = ContextVar("arriving_at", default=None)
+connections: list[Any] = []
+
+
+def current_cluster() -> Any:
+    """The cluster that this process is connected to. Raises RuntimeError when there is none."""
+    here = arriving_at.get()
+    if here is not None:
+        return here
+    if connections:
+        return connections[-1]
+    raise RuntimeError("a reference to an entity needs a connection: call cluster_app.connect() first")

@@ -1,0 +1,160 @@
+"""What a sender remembers: of each kind of message, of each shard, and of each lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from cluster_app.exchange import Connection
+from cluster_app.outbound_lane import OutboundLane
+from cluster_app.shard import ShardId
+from entities.declaration import EntityDefinition
+from entities.response import EntityResponse
+from observe.failure import classify
+from observe.instruments import cluster
+from observe.recorder import Recorder
+
+__all__ = ["KnownType", "MessageKind", "SendingLane", "ShardSlot"]
+
+Messages = deque[EntityResponse[Any]]
+
+
+class KnownType:
+    """An entity type, as a sender knows it.
+
+    :ivar registered: the cluster has its code.
+    :ivar held: what was sent before that.
+    :ivar refusal: why the cluster does not take its code.
+    """
+
+    __slots__ = ("asked", "definition", "held", "refusal", "registered")
+
+    def __init__(self, definition: EntityDefinition) -> None:
+        self.definition = definition
+        self.registered = False
+        self.asked = False
+        self.held: Messages = deque()
+        self.refusal: BaseException | None = None
+
+
+class MessageKind:
+    """One method of one type: what is counted together since the last flush.
+
+    :ivar took_ok, took_error: seconds from `.remote()` to the settled reply.
+    """
+
+    __slots__ = ("errors", "idempotent", "names", "of", "redelivered", "sent", "took_error", "took_ok")
+
+    def __init__(self, of: KnownType, name: str) -> None:
+        self.of = of
+        self.names = (of.definition.name, name)
+        self.idempotent = of.definition.messages[name].idempotent
+        self.sent = 0
+        self.took_ok: list[float] = []
+        self.took_error: list[float] = []
+        self.errors: dict[str, int] = {}
+        self.redelivered: dict[str, int] = {}
+
+    def failed(self, error: BaseException, took_s: float) -> None:
+        """Count one reply that ended with an error."""
+        reason = classify(error)
+        self.errors[reason] = self.errors.get(reason, 0) + 1
+        self.took_error.append(took_s)
+
+    def resent(self, reason: str) -> None:
+        """Count one message that is sent again."""
+        self.redelivered[reason] = self.redelivered.get(reason, 0) + 1
+
+    def flush(self, recorder: Recorder) -> None:
+        """Move the counts into the recorder, whose lock the caller holds."""
+        labels = {"entity_type": self.names[0], "operation": "send"}
+        if self.sent:
+            recorder.counter(cluster.messages_sent, **labels).value += self.sent
+            self.sent = 0
+        if self.took_ok:
+            recorder.histogram(cluster.message_latency, **labels, outcome="ok").record_many(self.took_ok)
+            self.took_ok.clear()
+        if self.took_error:
+            recorder.histogram(cluster.message_latency, **labels, outcome="error").record_many(self.took_error)
+            self.took_error.clear()
+        for reason, count in self.errors.items():
+            recorder.counter(cluster.errors, **labels, type=reason).value += count
+        self.errors.clear()
+        for reason, count in self.redelivered.items():
+            recorder.counter(cluster.redeliveries, entity_type=self.names[0], reason=reason).value += count
+        self.redelivered.clear()
+
+
+class ShardSlot:
+    """One shard: where its messages go, or why they are held.
+
+    :ivar lane: where they go; None while nobody is known to serve the shard.
+    :ivar held: what waits for that, in order.
+    :ivar refused: messages that a runner sent back, with their numbers on that lane.
+    :ivar refusing_lane, mark: what is in frames before `mark` of this lane may still be sent back.
+    :ivar stream: how often the stream to this shard was restarted.
+    """
+
+    __slots__ = ("backoff_s", "held", "lane", "mark", "refused", "refused_by", "refusing_lane", "retry_at", "shard", "stream")
+
+    def __init__(self, shard: ShardId) -> None:
+        self.shard = shard
+        self.lane: SendingLane | None = None
+        self.held: Messages = deque()
+        self.refused: list[tuple[int, EntityResponse[Any]]] = []
+        self.refusing_lane: SendingLane | None = None
+        self.mark = 0
+        self.stream = 0
+        self.refused_by: str | None = None
+        self.retry_at = 0.0
+        self.backoff_s = 0.0
+
+
+class SendingLane:
+    """A lane and the exchanges that are under way on it.
+
+    :ivar open: a message may leave at once: fewer exchanges are under way than the lane has room for.
+    :ivar unsettled: frames whose fate is open, each with the answer frames that must have come to know it (-1: not
+        told yet).
+    :ivar resume_at: when to ask again after a failed exchange; None when all is well.
+    """
+
+    __slots__ = (
+        "calls",
+        "cancels",
+        "connection",
+        "local",
+        "next_due",
+        "open",
+        "outbound",
+        "polling",
+        "resume_at",
+        "spoke_at",
+        "unsettled",
+    )
+
+    def __init__(self, outbound: OutboundLane, connection: Connection | None, local: bool = False) -> None:
+        self.outbound = outbound
+        self.connection = connection
+        self.local = local
+        self.open = True
+        self.calls = 0
+        self.polling = False
+        self.unsettled: dict[int, int] = {}
+        self.cancels: list[int] = []
+        self.resume_at: float | None = None
+        self.next_due = float("inf")
+        self.spoke_at = 0.0
+
+    @property
+    def load(self) -> int:
+        """Messages that wait on this lane or are in flight."""
+        return len(self.outbound.queue) + len(self.outbound.in_flight)
+
+    def settled_before(self, frame: int) -> bool:
+        """Whether it is known what the runner refused of the frames before this one."""
+        unsettled = self.unsettled
+        acknowledged = self.outbound.acknowledged
+        for number in [n for n, needed in unsettled.items() if 0 <= needed <= acknowledged]:
+            del unsettled[number]
+        return all(number >= frame for number in unsettled)
