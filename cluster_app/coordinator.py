@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from cluster_app.coordinator_config import CoordinatorConfig
 from cluster_app.grants import Epoch, Lease, Renewal
-from cluster_app.handoff import Handoff, HandoffReason
+from cluster_app.handoff import Handoff
 from cluster_app.leadership import Leadership, NotLeading
 from cluster_app.ledger import Ledger
+from cluster_app.placement import Placement
 from cluster_app.roster import RosterEntry, RosterWrite
 from cluster_app.runner_record import RunnerRecord, RunnerView
 from cluster_app.shard import ShardId, shards_of
-from cluster_app.shard_map import ShardMap
 
 __all__ = ["Coordinator", "CoordinatorConfig", "Routes", "RunnerEnded"]
 
@@ -59,7 +59,6 @@ class Coordinator:
         self._config = config
         self._leadership = leadership
         self._ledger = Ledger(self.term)
-        self._map = ShardMap()
         self._records = {
             runner_id: RunnerRecord(runner_id, entry.node_id, entry.pid, since=entry.since)
             for runner_id, entry in roster.items()
@@ -67,12 +66,9 @@ class Coordinator:
         self._awaited = set(roster)
         self._ended: dict[str, float] = {}
         self._draining_nodes: set[str] = set()
-        self._misplaced: dict[ShardId, None] = {}
-        self._planned_once = False
-        self._eligible_changed = True
-        self._started_at = self._attentive_since = self._last_seen = now
-        # The old term leads until its leadership lease ends, and what it granted last is served one lease
-        # longer.
+        self._placement = Placement(config, self._ledger, self._records, now)
+        self._attentive_since = self._last_seen = now
+        # The old term leads until its leadership lease ends; what it lent last is served one lease longer.
         self._old_leases_end = now + leadership.lease_s + config.lease_s + 2 * config.drift_s
 
     @property
@@ -86,9 +82,7 @@ class Coordinator:
         return not self._awaited
 
     def awaited(self) -> dict[str, RosterEntry]:
-        """The runners of earlier terms that are not accounted for: prove one dead and nobody waits for its
-        lease.
-        """
+        """The runners of earlier terms not accounted for: prove one dead, and nobody waits for its lease."""
         waiting = ((runner_id, self._records[runner_id]) for runner_id in sorted(self._awaited))
         return {name: RosterEntry(r.node_id, r.pid, r.since) for name, r in waiting if r.since is not None}
 
@@ -125,10 +119,12 @@ class Coordinator:
             record = RunnerRecord(renewal.runner_id, renewal.node_id, renewal.pid)
             self._records[renewal.runner_id] = record
         changed = record.hear(renewal)
-        self._eligible_changed |= changed
         if not record.acknowledged:
             self._acknowledge(record, renewal)
             changed = True
+        if changed:
+            record.draining = record.node_id in self._draining_nodes
+            self._placement.runners_changed()
         for shard, epoch in renewal.released.items():
             changed |= self._ledger.release(shard, record.runner_id, epoch, now)
         record.deadline = max(record.deadline, now + self._config.lease_s + self._config.drift_s)
@@ -150,8 +146,8 @@ class Coordinator:
         for record in self._records.values():
             if record.healthy and now >= record.deadline:
                 record.healthy = False
-                self._eligible_changed = True
-        has_heirs = bool(self._eligible())
+                self._placement.runners_changed()
+        has_heirs = self._placement.has_heirs()
         for record in list(self._records.values()):
             if has_heirs:
                 self._seize_if_lost(record, now)
@@ -169,11 +165,10 @@ class Coordinator:
         if record is None or record.dead:
             return
         record.dead, record.healthy = True, False
-        self._eligible_changed = True
+        self._placement.runners_changed()
         self._awaited.discard(runner_id)
         self._ledger.seize(runner_id, now)
-        # A dead process serves nothing, whatever the roster says; the entry goes so that no later term waits
-        # for it.
+        # A dead process serves nothing, whatever the roster says; without an entry no later term waits.
         self._ledger.free_seized(runner_id)
         record.strike()
         if self._leadership.leads(now):
@@ -185,8 +180,9 @@ class Coordinator:
         (self._draining_nodes.add if draining else self._draining_nodes.discard)(node_id)
         for record in self._records.values():
             if record.node_id == node_id:
+                record.draining = draining
                 self._ledger.touch(record.runner_id)
-        self._eligible_changed = True
+        self._placement.runners_changed()
         self._plan(now)
 
     def roster_writes(self) -> list[RosterWrite]:
@@ -223,12 +219,7 @@ class Coordinator:
 
     def runners(self) -> list[RunnerView]:
         """Every runner known and not forgotten, by id."""
-        views: list[RunnerView] = []
-        for name, record in sorted(self._records.items()):
-            shards = len(self._ledger.grants_of(name))
-            out = record.leaving or record.node_id in self._draining_nodes
-            views.append(RunnerView(name, record.node_id, record.pid, record.healthy, shards, out))
-        return views
+        return [r.view(len(self._ledger.grants_of(name))) for name, r in sorted(self._records.items())]
 
     def drain_handoffs(self) -> list[Handoff]:
         """The handoffs completed since the last call, to be counted once."""
@@ -239,8 +230,8 @@ class Coordinator:
         times = [record.deadline for record in self._records.values() if record.healthy]
         if self._awaited:
             times.append(max(self._old_leases_end, self._attentive_since + self._config.lease_s))
-        if not self._planned_once:
-            times.append(self._started_at + self._config.first_grant_wait_s)
+        if self._placement.first_wait_ends is not None:
+            times.append(self._placement.first_wait_ends)
         return min(times, default=None)
 
     def _lead(self, now: float) -> None:
@@ -253,7 +244,7 @@ class Coordinator:
         self._last_seen = now
 
     def _add_group(self, group: str) -> None:
-        self._map.add(self._ledger.add(shards_of(group, self._config.shards_per_group)))
+        self._placement.add(self._ledger.add(shards_of(group, self._config.shards_per_group)))
 
     def _acknowledge(self, record: RunnerRecord, renewal: Renewal) -> None:
         """Enter what the runner reports at its first renewal under this term.
@@ -277,15 +268,7 @@ class Coordinator:
         version = self._ledger.version_of(record.runner_id)
         grants = dict(self._ledger.grants_of(record.runner_id)) if known_version != version else None
         asked = self._ledger.asked_of(record.runner_id)
-        draining = record.node_id in self._draining_nodes
-        return Lease(self.term, self._config.lease_s, version, grants, asked, draining)
-
-    def _eligible(self) -> dict[str, float]:
-        return {
-            name: record.weight
-            for name, record in self._records.items()
-            if record.healthy and not record.leaving and record.node_id not in self._draining_nodes
-        }
+        return Lease(self.term, self._config.lease_s, version, grants, asked, record.draining)
 
     def _seize_if_lost(self, record: RunnerRecord, now: float) -> None:
         """Take the shards from a runner whose lease has ended."""
@@ -297,51 +280,12 @@ class Coordinator:
             record.strike()
 
     def _forget_if_gone(self, record: RunnerRecord, now: float) -> None:
-        """Drop a runner that can hold nothing; one that is not proven dead stays a while, to be seen in
-        `runners`.
-        """
+        """Drop a runner that can hold nothing; one not proven dead stays a while, to be seen in `runners`."""
         gone = record.dead or (not record.healthy and now >= record.deadline + self._config.forget_s)
         if gone and record.since is None and record.pending is None:
             self._records.pop(record.runner_id, None)
             self._ledger.forget(record.runner_id)
 
     def _plan(self, now: float) -> None:
-        """Grant what is free, and ask back what should be elsewhere."""
-        if self._awaited:
-            return
-        if self._eligible_changed or not self._planned_once:
-            eligible = self._eligible()
-            self._eligible_changed = False
-            if not eligible:
-                return
-            if not self._planned_once:
-                waited = now >= self._started_at + self._config.first_grant_wait_s
-                if len(eligible) < self._config.expected_runners and not waited and not self._ledger.owners:
-                    return
-                self._planned_once = True
-            self._misplaced.update(dict.fromkeys(self._map.set_runners(eligible)))
-        for shard in list(self._ledger.free):
-            record = self._records.get(self._map.owner_of(shard) or "")
-            if record is not None and record.grantable:
-                self._ledger.grant(shard, record.runner_id, now)
-        self._ask_for_misplaced(now)
-
-    def _ask_for_misplaced(self, now: float) -> None:
-        """Ask runners for shards that belong elsewhere, as many at a time as may be in motion."""
-        for shard in list(self._misplaced):
-            if len(self._ledger.moving) >= self._config.max_moving_shards:
-                return
-            runner_id, _ = self._ledger.owners.get(shard, ("", None))
-            wanted = self._map.owner_of(shard)
-            if not runner_id or shard in self._ledger.moving or runner_id == wanted or wanted is None:
-                del self._misplaced[shard]
-                continue
-            holder, heir = self._records[runner_id], self._records.get(wanted)
-            if holder.healthy and heir is not None and heir.grantable:
-                reason: HandoffReason = "join"
-                if holder.leaving:
-                    reason = "leave"
-                elif holder.node_id in self._draining_nodes:
-                    reason = "drain"
-                self._ledger.ask(shard, reason, now)
-                del self._misplaced[shard]
+        if not self._awaited:
+            self._placement.plan(now)

@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster_app.envelope import AnswerFrame, Atoms, Codec, MessageFrame, write
 from cluster_app.exchange import Parcel
+from cluster_app.shard import ShardId
 from entities.delivery import Delivery
 from entities.errors import ClusterError, MalformedMessage
 
@@ -21,6 +22,7 @@ __all__ = ["InboundLane"]
 class InboundLane:
     """One sender's lane, as its runner keeps it. It is where its messages' answers go.
 
+    :ivar closed: the shards that were refused, each with the highest stream that is.
     :ivar unanswered: the accepted messages, by sequence number.
     :ivar heard_at: when the sender last asked for anything.
     :ivar waiting: the exchange that is held until there are answers.
@@ -36,12 +38,12 @@ class InboundLane:
         self._codec = codec
         self._next_frame = 0
         self._early: dict[int, tuple[MessageFrame, tuple[Any, ...]]] = {}
-        self._closed: dict[tuple[str, int], int] = {}
+        self.closed: dict[ShardId, int] = {}
         self._sequences: list[int] = []
         self._values: list[Any] = []
         self._packed: dict[int, bytes] = {}
         self._errors: dict[int, bytes] = {}
-        self._refused: dict[int, tuple[str, int]] = {}
+        self._refused: dict[int, ShardId] = {}
         self._references: dict[int, int] = {}
         self._attachments: list[Any] = []
         self._next_answer = 0
@@ -70,27 +72,34 @@ class InboundLane:
 
     # -- streams
 
-    def admits(self, shard: tuple[str, int], stream: int) -> bool:
+    def admits(self, shard: ShardId, stream: int) -> bool:
         """Whether messages of this stream are let in: after a refusal only a restarted stream is.
 
         Else a later message to the shard, already on its way, would overtake the refused one.
         """
-        if not self._closed:
+        if not self.closed:
             return True
-        closed = self._closed.get(shard)
+        closed = self.closed.get(shard)
         if closed is None:
             return True
         if stream > closed:
-            del self._closed[shard]
+            del self.closed[shard]
             return True
         return False
 
-    def refuse(self, sequence: int, shard: tuple[str, int], stream: int) -> None:
+    def refuse(self, sequence: int, shard: ShardId, stream: int) -> None:
         """This message's shard is not served here."""
-        self._closed[shard] = max(stream, self._closed.get(shard, -1))
+        self.closed[shard] = max(stream, self.closed.get(shard, -1))
         self._refused[len(self._sequences)] = shard
         self._sequences.append(sequence)
         self._values.append(None)
+
+    def send_back(self, delivery: Delivery, shard: ShardId) -> None:
+        """A message that was taken and has not started goes back: its shard leaves this runner."""
+        if self.unanswered.pop(delivery.sequence, None) is not None:
+            self.refuse(delivery.sequence, shard, self.closed.get(shard, 0))
+            if self.waiting is not None and not self.promised:
+                self._news()
 
     # -- answers
 

@@ -66,7 +66,7 @@ class Ledger:
         self._versions[runner_id] = self.version
 
     def adopt(self, runner_id: str, holding: Mapping[ShardId, Epoch]) -> None:
-        """Enter grants of an earlier term that their holder reports; a shard that is not free stays as it is."""
+        """Enter grants of an earlier term that their holder reports; a shard not free stays as it is."""
         for shard, epoch in holding.items():
             if shard in self.free:
                 del self.free[shard]
@@ -89,8 +89,7 @@ class Ledger:
         self.touch(runner_id)
 
     def release(self, shard: ShardId, runner_id: str, epoch: Epoch, now: float) -> bool:
-        """Take back what a runner has let go. False, and no change, unless it is granted to it under that
-        epoch.
+        """Take back what a runner has let go; False, and no change, unless it is granted it under that epoch.
 
         So a late or repeated word about an earlier grant cannot end a later one.
         """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cluster_app.grants import Epoch, Renewal
+from cluster_app.handoff import HandoffReason
 from cluster_app.roster import RosterEntry, RosterWrite
 
 __all__ = ["RunnerRecord", "RunnerView"]
@@ -38,6 +39,7 @@ class RunnerRecord:
     :ivar acknowledged: it has renewed under this term, so it obeys no lower one.
     :ivar healthy: acknowledged, not dead, and its lease had not run out when last looked at.
     :ivar dead: its process is proven to have ended.
+    :ivar leaving: it asked to go. `draining`: its node drains.
     :ivar deadline: until when, by the coordinator's clock, the last answer may let it serve, in seconds.
     :ivar since: of its entry on the roster, once written and confirmed; None when it is not on it.
     :ivar pending: the change of its entry that is being written. One at a time, so that none overtakes
@@ -52,14 +54,30 @@ class RunnerRecord:
     healthy: bool = False
     dead: bool = False
     leaving: bool = False
+    draining: bool = False
     deadline: float = -math.inf
     since: Epoch | None = None
     pending: RosterWrite | None = None
 
     @property
+    def eligible(self) -> bool:
+        """Whether shards should be on it."""
+        return self.healthy and not self.leaving and not self.draining
+
+    @property
+    def reason_to_move(self) -> HandoffReason:
+        """Why a shard is asked back from it."""
+        return "leave" if self.leaving else "drain" if self.draining else "join"
+
+    @property
     def grantable(self) -> bool:
         """Whether a grant may be given to it: it answers, and its entry is on the roster and stays there."""
         return self.healthy and self.since is not None and self.pending is None
+
+    def view(self, shards: int) -> RunnerView:
+        """The record as `status` shows it."""
+        out = self.leaving or self.draining
+        return RunnerView(self.runner_id, self.node_id, self.pid, self.healthy, shards, out)
 
     def hear(self, renewal: Renewal) -> bool:
         """Take in what a renewal says of the runner itself; True when its share of the shards changes by

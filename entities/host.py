@@ -389,7 +389,7 @@ class EntityHost:
     def _passivate(self) -> None:
         """Let go those that are idle; look again later at those that were busy meanwhile."""
         self._idle_timer = None
-        now = self.now()
+        now = self.now() + 1e-6  # timers may fire a hair before their time
         idle = self._idle
         while idle and idle[0][0] <= now:
             activation = heapq.heappop(idle)[2]

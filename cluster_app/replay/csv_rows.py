@@ -32,7 +32,7 @@ class CsvRows:
         self._stream = stream
         # A byte that is not UTF-8 spoils its own cell, not the rest of the file.
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        self._text = text  # closed with its wrapper, so the wrapper lives as long
+        self._text = text
         self._reader = csv.reader(text, strict=True)
         self._empty = missing | {""}
         try:
@@ -50,6 +50,10 @@ class CsvRows:
     def position(self) -> int:
         """Bytes read so far; 0 where the size is not known either, as a pipe cannot tell."""
         return self._stream.tell() if self.size is not None else 0
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._text.close()
 
     def __iter__(self) -> Iterator[Row]:
         """Each row once; blank lines are none."""

@@ -84,8 +84,12 @@ class FlightMessages:
                         else:
                             arrived(end, came_late)
                 except ValueError as error:
-                    rejects.add(rows.line_num, str(error), dict(zip(header, row, strict=False)))
+                    rejects.add(rows.line_num, _reason(error), dict(zip(header, row, strict=False)))
                 row_done()
+
+
+def _reason(error: ValueError) -> str:
+    return str(error) if isinstance(error, UnusableRow) else f"a number cannot be read: {error}"
 
 
 def _known(name: str, column: str) -> str:

@@ -34,6 +34,10 @@ class JsonRows:
         """Bytes read so far; 0 where the size is not known either, as a pipe cannot tell."""
         return self._stream.tell() if self.size is not None else 0
 
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
     def __iter__(self) -> Iterator[Row]:
         """Each row once; blank lines are none."""
         for number, line in enumerate(self._stream, start=1):

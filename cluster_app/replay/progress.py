@@ -43,11 +43,12 @@ class LiveEntities:
         self._thread.start()
 
     def end(self) -> None:
-        """Ask no more. Returns when the last question is answered."""
+        """Ask once more, and no more. Returns when that is answered."""
         self._ended.set()
         self._thread.join()
 
     def _ask(self) -> None:
+        last = False
         while True:
             try:
                 entities = self._cluster.status().entities
@@ -57,8 +58,9 @@ class LiveEntities:
                 pass
             else:
                 self.count = sum(entities.get(name, 0) for name in self._types)
-            if self._ended.wait(ASK_EVERY_S):
+            if last:
                 return
+            last = self._ended.wait(ASK_EVERY_S)
 
 
 class ReplayProgress:

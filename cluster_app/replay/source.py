@@ -45,6 +45,10 @@ class Source(Protocol):
         """Bytes read so far."""
         ...
 
+    def close(self) -> None:
+        """Read no more."""
+        ...
+
     def __iter__(self) -> Iterator[Row]:
         """Each row once."""
         ...
@@ -60,9 +64,13 @@ def open_source(name: str, *, form: str | None = None, missing: frozenset[str] =
     # The peek needs a buffer; position() then tells what has left it.
     stream = io.BufferedReader(raw, 1 << 16) if isinstance(raw, io.RawIOBase) else raw
     form = form or SUFFIXES.get(Path(name).suffix.lower()) or _sniff(stream)
-    if form == "csv":
+    if form == "jsonl":
+        return JsonRows(stream, size, missing)
+    try:
         return CsvRows(name, stream, size, missing)
-    return JsonRows(stream, size, missing)
+    except Refusal:
+        stream.close()
+        raise
 
 
 def _open(name: str) -> tuple[BinaryIO | io.RawIOBase, int | None]:

@@ -31,7 +31,7 @@ class Aircraft(Entity):
 
     @message
     def fly(self, carrier: str, dest: str, distance: int, air_time: int | None = None) -> int:
-        """Count a flight that left, `distance` in miles and `air_time` in minutes; return the flights so far."""
+        """Count a flight that left: `distance` in miles, `air_time` in minutes. Return the flights so far."""
         self.flights += 1
         self.miles += distance
         if air_time is not None:

@@ -33,27 +33,27 @@ class Airport(Entity):
 
     @message
     def departed(self, dep_delay: int | None = None) -> int:
-        """Count a flight that left, `dep_delay` minutes late. Returns the departures so far."""
+        """Count a flight that left, `dep_delay` minutes late. Return the departures so far."""
         self.departures += 1
         self.departure_delay_min += dep_delay or 0
         return self.departures
 
     @message
     def arrived(self, arr_delay: int | None = None) -> int:
-        """Count a flight that arrived, `arr_delay` minutes late. Returns the arrivals so far."""
+        """Count a flight that arrived, `arr_delay` minutes late. Return the arrivals so far."""
         self.arrivals += 1
         self.arrival_delay_min += arr_delay or 0
         return self.arrivals
 
     @message
     def diverted(self) -> int:
-        """Count a flight that was headed here and landed elsewhere. Returns the diversions so far."""
+        """Count a flight that was headed here and landed elsewhere. Return the diversions so far."""
         self.diversions += 1
         return self.diversions
 
     @message
     def cancelled(self) -> int:
-        """Count a flight that did not leave. Returns the cancellations so far."""
+        """Count a flight that did not leave. Return the cancellations so far."""
         self.cancellations += 1
         return self.cancellations
 

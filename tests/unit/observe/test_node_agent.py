@@ -149,7 +149,7 @@ def test_a_report_of_what_is_not_declared_is_refused_and_spoils_nothing(totals: 
 
 
 def test_a_restarted_agent_knows_all_that_it_acknowledged(tmp_path: Path) -> None:
-    """Live, ended and retired counts, closed accounts and the start time come back; gauges wait for a report."""
+    """Live, ended and retired counts, closed accounts and start time come back; gauges wait for a report."""
     path = tmp_path / "node" / "journal"
     first = agent_on(path, now=5000.0)
     first.merge(report("live", 3, 10))
@@ -359,7 +359,7 @@ class ReportsInAnyOrder(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         """One journal, one agent."""
-        # A database that lives as long as its first connection stands in for the file: a restart opens it again.
+        # One database in memory stands in for the file: each agent after the first reads it anew.
         self.journal = Journal(":memory:")
         self.agent = NodeAgent(self.journal, lambda: 7.0)
 

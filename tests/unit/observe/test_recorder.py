@@ -143,28 +143,21 @@ def test_a_cell_that_counted_nothing_makes_no_point(recorder: Recorder) -> None:
 
 
 def test_totals_see_a_batch_whole_or_not_at_all(recorder: Recorder) -> None:
-    """While batches run, sent and latency are never seen apart."""
+    """A collection that meets a batch waits for its end: sent and latency are never seen apart."""
     sent = recorder.counter(cluster.messages_sent, entity_type="A", operation="send")
     latency = recorder.histogram(cluster.message_latency, entity_type="A", operation="send", outcome="ok")
-    stop = threading.Event()
-
-    def batches() -> None:
-        while not stop.is_set():
-            with recorder.lock:
-                sent.value += 50
-                latency.record_many([0.00005] * 50)
-
-    worker = threading.Thread(target=batches)
-    worker.start()
-    try:
-        for _ in range(200):
-            totals = recorder.totals()
-            histogram = totals.get(("cluster_message_latency_seconds", ("A", "send", "ok")))
-            counted = sum(histogram[0]) if isinstance(histogram, tuple) else 0
-            assert totals.get(SENT, 0) == counted
-    finally:
-        stop.set()
-        worker.join()
+    collected: list[Totals] = []
+    collector = threading.Thread(target=lambda: collected.append(recorder.totals()))
+    with recorder.lock:
+        sent.value += 50
+        collector.start()
+        # Never ends in here; without the lock it would, with half the batch.
+        collector.join(0.05)
+        latency.record_many([0.25] * 50)
+    collector.join()
+    histogram = ((0, 0, 0, 0, 0, 0, 0, 50, 0, 0, 0), 12.5)
+    latency_key = ("cluster_message_latency_seconds", ("A", "send", "ok"))
+    assert collected == [Totals({SENT: 50, latency_key: histogram})]
 
 
 def test_threads_that_count_under_the_lock_lose_nothing(recorder: Recorder) -> None:

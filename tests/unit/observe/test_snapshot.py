@@ -153,6 +153,7 @@ def histogram(*bucket_counts: int) -> HistogramView:
         ((0, 4, 0, 0), 0.5, 1.5),
         ((0, 0, 4, 0), 0.25, 2.5),
         ((2, 2, 0, 0), 0.5, 1.0),  # exactly at an edge
+        ((2, 0, 2, 0), 0.5, 1.0),  # at the edge before an empty bucket, not beyond it
         ((2, 0, 2, 0), 0.75, 3.0),  # over an empty bucket
         ((2, 0, 2, 0), 1.0, 4.0),
         ((1, 1, 1, 1), 0.99, 4.0),  # above the highest edge it can say no more

@@ -187,17 +187,29 @@ class Ownership(RuleBasedStateMachine):
     @rule(rate=rates, offset=offsets, absent=index, rounds=st.integers(0, 2), given_up=st.booleans())
     def take_over(self, rate: float, offset: float, absent: int, rounds: int, given_up: bool) -> None:
         """A new coordinator leads, the old ones know nothing of it, and one runner does not hear of it."""
-        self.start_coordinator(rate, offset)
-        process = self.coordinators[-1]
-        self.claim_and_read(process)
         silent = self.runners[absent % len(self.runners)]
-        for _ in range(rounds):
-            for runner in self.runners:
-                if runner is not silent:
-                    self.exchange(runner, process)
-            self.roster_round(process)
+        self.new_term(rate, offset, [runner for runner in self.runners if runner is not silent], rounds)
         if given_up and len(self.coordinators) > 1:
-            self.wait_until_it_acts(process, silent, self.coordinators[-2], 0.15)
+            self.wait_until_it_acts(self.coordinators[-1], silent, self.coordinators[-2], 0.15)
+
+    @precondition(lambda self: 0 < len(self.coordinators) < MOST_COORDINATORS)
+    @rule(rate=rates, offset=offsets, which=index, joins=st.booleans())
+    def take_over_while_an_answer_is_on_its_way(
+        self, rate: float, offset: float, which: int, joins: bool
+    ) -> None:
+        """A runner's shards were granted to it anew by the old term; it hears of it under the new one."""
+        late = self.runners[which % len(self.runners)]
+        if not late.alive:
+            return
+        for shard in list(late.tenure.grants):
+            late.tenure.released(shard)
+        sent_at = late.clock.at(self.time)
+        lease = self.answer(self.coordinators[-1], late.tenure.renewal())
+        if joins and self.started < 30:
+            self.start_runner(rate, offset)
+        self.new_term(rate, offset, self.runners, 3)
+        if lease is not None:
+            self.apply(late, lease, sent_at)
 
     # -- messages
 
@@ -330,6 +342,15 @@ class Ownership(RuleBasedStateMachine):
         assert serving == wanted
 
     # -- parts of the steps
+
+    def new_term(self, rate: float, offset: float, hearing: list[RunnerProcess], rounds: int) -> None:
+        self.start_coordinator(rate, offset)
+        process = self.coordinators[-1]
+        self.claim_and_read(process)
+        for _ in range(rounds):
+            for runner in hearing:
+                self.exchange(runner, process)
+            self.roster_round(process)
 
     def wait_until_it_acts(
         self,

@@ -1,0 +1,52 @@
+"""A measurement in a process of its own: started, awaited, its one JSON line read.
+
+It decides that nothing of the caller, no Ray address above all, reaches the child, and what is told when it
+fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from cluster_app.bench.pipeline import Pace
+
+__all__ = ["ChildFailed", "run_child"]
+
+TIMEOUT_S = 600.0
+
+
+class ChildFailed(Exception):
+    """The measuring process did not end with its line.
+
+    :ivar hint: how to see all that it said.
+    """
+
+    def __init__(self, module: str, said: str, asked: str) -> None:
+        last = said.strip().splitlines()[-1:] or ["no word"]
+        super().__init__(f"{module}: {last[0]}")
+        self.hint = f"run it alone: python -m {module} '{asked}'"
+
+
+def run_child(module: str, asked: Mapping[str, int]) -> Pace:
+    """Run ``python -m module`` and return what it measured. Raises ChildFailed."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    argument = json.dumps(dict(asked))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, argument],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ChildFailed(module, f"no end after {TIMEOUT_S:.0f} s", argument) from error
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        raise ChildFailed(module, done.stderr, argument)
+    return Pace(**json.loads(lines[-1]))

@@ -1,0 +1,73 @@
+"""The loop both sides of a pipelined comparison run: send, keep so many in flight, check every value.
+
+It decides what "pipelined" means, once for all peers, so that neither side is measured by another yardstick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["Pace", "WrongValue", "pipelined"]
+
+R = TypeVar("R")
+
+
+class WrongValue(Exception):
+    """A reply held another value than it must."""
+
+
+class Pace(NamedTuple):
+    """How fast it went.
+
+    :ivar messages: sent, answered and checked.
+    :ivar elapsed_s: from the first message to the last checked value.
+    """
+
+    messages: int
+    elapsed_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Messages per second."""
+        return self.messages / self.elapsed_s
+
+
+def pipelined(
+    send: Callable[[int], R],
+    values: Callable[[list[R]], Sequence[Any]],
+    expected: Callable[[int], int],
+    *,
+    messages: int,
+    in_flight: int,
+) -> Pace:
+    """Send messages 0 to `messages`, never more than `in_flight` at a time, and check each value.
+
+    :param send: sends message number n; returns what stands for its reply.
+    :param values: waits for some replies, oldest first, and returns their values.
+    :param expected: the value that message number n must return.
+    :raises WrongValue: a value is not the expected int.
+    """
+    pending: list[R] = []
+    checked = 0
+    half = max(1, in_flight // 2)
+    started_s = time.perf_counter()
+    for number in range(messages):
+        if len(pending) >= in_flight:
+            # Half at a time: the other half keeps the other side busy while these are looked at.
+            checked = _check(values(pending[:half]), checked, expected)
+            del pending[:half]
+        pending.append(send(number))
+    checked = _check(values(pending), checked, expected)
+    elapsed_s = time.perf_counter() - started_s
+    if checked != messages:
+        raise WrongValue(f"{messages} messages, but {checked} values")
+    return Pace(messages, elapsed_s)
+
+
+def _check(values: Sequence[Any], first: int, expected: Callable[[int], int]) -> int:
+    for number, value in enumerate(values, start=first):
+        if type(value) is not int or value != expected(number):
+            raise WrongValue(f"message {number} returned {value!r}, not {expected(number)}")
+    return first + len(values)

@@ -1,0 +1,205 @@
+"""The coordinator at work: one term of leadership on an event loop.
+
+Decides when the pure coordinator is asked, what is written to the store before its answers leave, and how long an
+answer without news is held. Knows no transport: the memory cluster calls it directly, a Ray actor wraps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+
+from cluster_app.code import ShippedType, TypeConflict, importable
+from cluster_app.config import ClusterConfig
+from cluster_app.coordinator import Coordinator, CoordinatorConfig, Routes
+from cluster_app.grants import Lease, Renewal
+from cluster_app.kv import KeyValue
+from cluster_app.leadership import Leadership, NotLeading
+from cluster_app.roster import Roster
+from observe.instruments import cluster
+from observe.recorder import Recorder
+
+__all__ = ["CoordinatorService"]
+
+_HOLD_ROUTES_S = 1.0
+
+
+class CoordinatorService:
+    """Everything that runners and clients ask of a coordinator.
+
+    :param now: a clock that goes on while the machine sleeps, in seconds; the loop's timers must follow it.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        incarnation: str,
+        kv: KeyValue,
+        config: ClusterConfig,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        recorder: Recorder,
+    ) -> None:
+        self.config = config
+        self._namespace = namespace
+        self._kv = kv
+        self._loop = loop
+        self._now = now
+        self._recorder = recorder
+        self._roster = Roster(kv, namespace)
+        # A third of a runner's lease: a new term waits this long before it may count the old one as ended.
+        self._leadership = Leadership(kv, namespace, config.lease_s / 3, incarnation)
+        self._types: dict[str, ShippedType] = {}
+        self._changed: list[asyncio.Future[None]] = []
+        self._seen_version = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._lead_at_first()
+
+    def _lead_at_first(self) -> None:
+        while self._leadership.claim(self._now()) is None:
+            if self._leadership.abdicated:
+                raise NotLeading(None)
+        self._leadership.confirm(self._now())
+        figures = CoordinatorConfig(
+            lease_s=self.config.lease_s,
+            guard_s=self.config.guard_s,
+            drift_s=self.config.drift_s,
+            shards_per_group=self.config.shards_per_group,
+            expected_runners=self.config.runners_per_node,
+        )
+        self.coordinator = Coordinator(figures, self._leadership, self._roster.read(), self._now())
+        self.coordinator.add_group("default", self._now())
+        for key in self._kv.keys(f"{self._namespace}/type/"):
+            stored = self._kv.get(key)
+            if stored is not None:
+                shipped: ShippedType = pickle.loads(stored)
+                self._types[shipped.name] = shipped
+                self.coordinator.add_group(shipped.group, self._now())
+        self._tick()
+
+    @property
+    def term(self) -> int:
+        """The term this coordinator claimed."""
+        return self.coordinator.term
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads now."""
+        return self._leadership.leads(self._now())
+
+    def close(self) -> None:
+        """Stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake()
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._leadership.confirm(self._now())
+        if self._leadership.abdicated:
+            self._wake()
+            return
+        try:
+            self.coordinator.tick(self._now())
+            self._settle()
+        except NotLeading:
+            pass  # the store did not answer in time; the next confirmation may bring leadership back
+        self._timer = self._loop.call_later(self.config.lease_s / 9, self._tick)
+
+    def _settle(self) -> None:
+        """Write what must be in the store before answers that depend on it leave; tell those who wait."""
+        writes = self.coordinator.roster_writes()
+        if writes:
+            for write in writes:
+                self._roster.write(write)
+            self._leadership.confirm(self._now())
+            self.coordinator.roster_written(writes, self._now())
+        handoffs = self.coordinator.drain_handoffs()
+        if handoffs:
+            with self._recorder.lock:
+                for handoff in handoffs:
+                    self._recorder.counter(
+                        cluster.shard_handoffs, reason=handoff.reason, outcome=handoff.outcome
+                    ).value += 1
+                    self._recorder.histogram(cluster.shard_handoff, reason=handoff.reason).record(handoff.seconds)
+        if self.coordinator.version != self._seen_version:
+            self._seen_version = self.coordinator.version
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._changed = self._changed, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def _change(self, within_s: float) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._changed.append(future)
+        timer = self._loop.call_later(within_s, lambda: future.done() or future.set_result(None))
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    # -- runners
+
+    async def renew(self, renewal: Renewal, hold: bool = True) -> Lease:
+        """Answer a runner, at the latest after a quarter of a lease. Raises NotLeading and RunnerEnded."""
+        lease = self.coordinator.renew(renewal, self._now())
+        self._settle()
+        if hold and not self.coordinator.has_news(renewal):
+            await self._change(self.config.lease_s / 4)
+        lease = self.coordinator.renew(renewal, self._now())
+        self._settle()
+        return lease
+
+    def proven_dead(self, runner_id: str) -> None:
+        """Its own node has seen the runner's process end."""
+        self.coordinator.proven_dead(runner_id, self._now())
+        if self.leads:
+            self._settle()
+
+    # -- clients
+
+    async def routes(self, known_version: int) -> Routes | None:
+        """Where the shards are; held for a while if that is what the client knows already."""
+        routes = self.coordinator.routes(known_version)
+        if routes is None:
+            await self._change(_HOLD_ROUTES_S)
+            routes = self.coordinator.routes(known_version)
+        return routes
+
+    def register(self, shipped: ShippedType, replace: bool) -> str:
+        """Take in a type; returns ``"reference"`` or ``"value"``: how its module's objects have to travel, or
+        ``"send"``: give the code by value.
+
+        :raises TypeConflict: the name is taken by other code, and `replace` is False.
+        """
+        known = self._types.get(shipped.name)
+        if known is not None and known.digest == shipped.digest:
+            return "value" if known.by_value else "reference"
+        if known is not None and not replace and known.module != "__main__":
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
+                f"options; pass register(..., replace=True) to run this code in new activations, or give the type "
+                f"another name with @entity(name=...)"
+            )
+        if not shipped.by_value and not importable(shipped):
+            return "send"
+        if known is not None and known.group != shipped.group:
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is in shard group {known.group!r}, and {shipped.group!r} would give its "
+                "entities a second home; give the type another name"
+            )
+        self._kv.put(f"{self._namespace}/type/{shipped.name}", pickle.dumps(shipped))
+        self._types[shipped.name] = shipped
+        self.coordinator.add_group(shipped.group, self._now())
+        self._settle()
+        return "value" if shipped.by_value else "reference"
+
+    def shipped(self, name: str) -> ShippedType | None:
+        """The code of a registered type, or None."""
+        return self._types.get(name)
+
+

@@ -1,0 +1,148 @@
+"""One runner of a memory cluster: the same parts as a real one, in one process with all others."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from cluster_app.client import Client, Directory
+from cluster_app.config import ClusterConfig
+from cluster_app.coordinator import RunnerEnded
+from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.envelope import Codec
+from cluster_app.exchange import Request, RunnerGone, Told, Transport
+from cluster_app.leadership import NotLeading
+from cluster_app.local import LocalLane
+from cluster_app.neighbourhood import Neighbourhood
+from cluster_app.runner import Runner
+from cluster_app.stepped_loop import SteppedLoop
+from entities.declaration import EntityDefinition
+from observe.recorder import Recorder
+
+__all__ = ["MemoryRunner"]
+
+
+class MemoryRunner:
+    """A runner, its client and its renewals; made on the loop's thread."""
+
+    def __init__(
+        self,
+        runner_id: str,
+        config: ClusterConfig,
+        loop: SteppedLoop,
+        service: list[CoordinatorService],
+        directory: Directory,
+        transport: Transport,
+        definitions: dict[str, EntityDefinition],
+    ) -> None:
+        self.recorder = Recorder(enabled=config.metrics)
+        self.alive = True
+        self._loop = loop
+        self._service = service
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._untold: dict[int, Told] = {}
+        self._requests = 0
+        codec = Codec()
+        local = LocalLane(loop, loop.thread.ident or 0)
+        neighbourhood = Neighbourhood()
+
+        async def definition(name: str) -> EntityDefinition | None:
+            return definitions.get(name)
+
+        self.runner = Runner(
+            runner_id, "memory", 0, config, loop, loop.time, self.recorder, codec, neighbourhood, definition
+        )
+        self.client = Client(
+            runner_id,
+            config,
+            transport,
+            directory,
+            self.recorder,
+            codec,
+            loop.time,
+            lambda when: loop.call_soon_threadsafe(loop.call_at, when, self._tick),  # type: ignore[arg-type]  # returns a handle
+            local,
+        )
+        local.join(self.client, self.runner)
+        neighbourhood.join(self.client)
+        self._tasks = [loop.create_task(self._renew()), loop.create_task(self._sweep())]
+
+    def _tick(self) -> None:
+        if self.alive:
+            self.client.tick()
+
+    async def _renew(self) -> None:
+        while self.alive:
+            await self._awake.wait()
+            sent_at = self._loop.time()
+            try:
+                lease = await self._service[0].renew(self.runner.renewal())
+            except NotLeading:
+                await asyncio.sleep(0.05)
+                continue
+            except RunnerEnded:
+                return
+            await self._awake.wait()  # stopped while the answer was on its way
+            self.runner.apply(lease, sent_at)
+            self.client.term = self.runner.tenure.term
+            self.client.tick()
+
+    async def _sweep(self) -> None:
+        while self.alive:
+            await asyncio.sleep(1.0)
+            if self._awake.is_set():
+                self.runner.sweep()
+
+    # -- as its senders see it: a `Connection`
+
+    def exchange(self, request: Request, told: Told) -> None:
+        """Carry a request in, and its answer out; from any thread."""
+        self._loop.call_soon_threadsafe(self._start, request, told)
+
+    def _start(self, request: Request, told: Told) -> None:
+        if not self.alive:
+            told(RunnerGone(f"runner {self.runner.runner_id} was killed"))
+            return
+        self._requests += 1
+        self._untold[self._requests] = told
+        self._loop.create_task(self._exchange(request, self._requests))
+
+    async def _exchange(self, request: Request, number: int) -> None:
+        await self._awake.wait()
+        answer = await self.runner.exchange(request)
+        await self._awake.wait()
+        told = self._untold.pop(number, None)
+        if told is not None:
+            told(answer)
+
+    # -- faults
+
+    def pause(self) -> None:
+        """Stand still, as a stopped process does."""
+        self._awake.clear()
+        self.runner.paused = True
+        self.runner.extend()
+
+    def resume(self) -> None:
+        """Go on."""
+        self.runner.paused = False
+        self.runner.extend()
+        self._awake.set()
+        self.client.tick()
+
+    def kill(self) -> None:
+        """End at once; nothing more is answered."""
+        self.alive = False
+        self.runner.host.crew.stop()
+        for task in self._tasks:
+            task.cancel()
+        self.recorder.close()
+        untold, self._untold = self._untold, {}
+        for told in untold.values():
+            self._loop.call_soon(partial(told, RunnerGone(f"runner {self.runner.runner_id} was killed")))
+
+    def flush(self) -> None:
+        """Move its counts into its recorder."""
+        self.runner.flush()
+        self.client.flush()

@@ -1,0 +1,448 @@
+"""The receiver's side: hosts the entities of the shards that it is granted.
+
+Decides which messages are let in: those of a known type to a shard it holds, under a lease that runs. What becomes of
+them is the entity host's business, who may hold what the coordinator's. Everything happens on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from cluster_app.config import ClusterConfig
+from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
+from cluster_app.exchange import Answer, Request
+from cluster_app.grants import Epoch, Lease, Renewal
+from cluster_app.inbound_lane import InboundLane
+from cluster_app.reference import arriving_at
+from cluster_app.sending import SendingLane
+from cluster_app.shard import ShardId, shard_number
+from cluster_app.tenure import Tenure
+from entities.activation import HostedMessage
+from entities.address import EntityAddress
+from entities.declaration import EntityDefinition
+from entities.delivery import Delivery
+from entities.errors import ActivationFailed, MalformedMessage, RunnerNotRegistered, RunnerUnavailable
+from entities.host import EntityHost, Neighbours
+from entities.response import EntityResponse
+from observe.instruments import Instrument, cluster
+from observe.recorder import Recorder
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """One runner incarnation.
+
+    :param now: a clock that goes on while the machine sleeps, in seconds; the loop's timers must follow it.
+    :param definition: fetches the code of an entity type from the cluster; None if it is not registered.
+    """
+
+    def __init__(
+        self,
+        runner_id: str,
+        node_id: str,
+        pid: int,
+        config: ClusterConfig,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        recorder: Recorder,
+        codec: Codec,
+        neighbours: Neighbours,
+        definition: Callable[[str], Awaitable[EntityDefinition | None]],
+    ) -> None:
+        self.runner_id = runner_id
+        self.tenure = Tenure(runner_id, node_id, guard_s=config.guard_s, pid=pid)
+        self.until = float("-inf")  # this object is the host's gate: open while the lease runs
+        self.paused = False
+        self.draining: set[ShardId] = set()
+        self._config = config
+        self._loop = loop
+        self._now = now
+        self._codec = codec
+        self._neighbours = neighbours
+        self._definition = definition
+        self._recorder = recorder
+        self._opened: asyncio.Future[None] | None = None
+        self._lanes: dict[tuple[str, int], InboundLane] = {}
+        self._grants: Mapping[ShardId, Epoch] = {}
+        self._local: dict[int, Delivery] = {}
+        self._local_lanes: dict[int, _LocalOrigin] = {}
+        self._released: Callable[[], None] = lambda: None
+        self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
+        self._batch_sizes: list[float] = []
+        recorder.add_gauges(self._gauges)
+
+    # -- the lease: this runner is the gate of its host
+
+    def opened(self) -> asyncio.Future[None]:
+        """A future that is done when the lease runs again."""
+        if self._opened is None or self._opened.done():
+            self._opened = self._loop.create_future()
+        return self._opened
+
+    def renewal(self) -> Renewal:
+        """What to ask the coordinator next."""
+        return self.tenure.renewal()
+
+    def apply(self, lease: Lease, sent_at: float) -> bool:
+        """Obey the coordinator's answer to a renewal sent at `sent_at`; True: renew again at once."""
+        change = self.tenure.apply(lease, sent_at, self._now())
+        if change.stale:
+            return False
+        if change.revoked:
+            ended = {(shard.group, shard.number) for shard in change.revoked}
+            self.host.lose_shards(lambda group, number: (group, number) in ended)
+        self._grants = self.tenure.grants
+        if change.to_release:
+            self._let_go(change.to_release)
+        self.extend()
+        return change.renew_at_once
+
+    def extend(self) -> None:
+        """Take over the end of the lease as the gate's, and open the gate if that is in the future."""
+        self.until = float("-inf") if self.paused else self.tenure.lease_end
+        if self._now() < self.until and self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+
+    def _let_go(self, shards: Iterable[ShardId]) -> None:
+        """Hand shards back: refuse what comes, send back what has not started, finish what runs."""
+        self.draining |= set(shards)
+        leaving = {(shard.group, shard.number) for shard in self.draining}
+        for delivery in self.host.let_go_shards(lambda group, number: (group, number) in leaving, "handoff"):
+            self._send_back(delivery)
+        self._loop.create_task(self._released_when_empty(frozenset(shards)))
+
+    def _send_back(self, delivery: Delivery) -> None:
+        group = delivery.message.hosted.definition.options.group
+        number = shard_number(
+            delivery.message.hosted.definition.name, delivery.entity_id, self._config.shards_per_group
+        )
+        origin = delivery.origin
+        assert isinstance(origin, InboundLane | _LocalOrigin)
+        origin.send_back(delivery, ShardId(group, number))
+
+    async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
+        wanted = {(shard.group, shard.number) for shard in shards}
+        while any(
+            (a.hosted.definition.options.group, a.shard) in wanted for a in self.host.activations()
+        ):
+            await asyncio.sleep(0.005)
+        for shard in shards:
+            self.tenure.released(shard)
+            self.draining.discard(shard)
+        self._grants = self.tenure.grants
+        self._released()
+
+    def on_released(self, callback: Callable[[], None]) -> None:
+        """Call back when shards asked for have been let go, so that the next renewal tells it soon."""
+        self._released = callback
+
+    # -- exchanges
+
+    async def exchange(self, request: Request) -> Answer:
+        """Answer a sender: what finished within this step rides back at once, the rest when it is done."""
+        key = (request.sender, request.lane)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if request.close or request.acknowledged or (request.parcel is not None and request.parcel.number):
+                if request.parcel is None or request.parcel.number > 1 or request.acknowledged:
+                    return Answer(-1, 0)
+            lane = self._lanes[key] = InboundLane(request.sender, request.lane, self._codec)
+        lane.heard_at = self._now()
+        lane.acknowledge(request.acknowledged)
+        for sequence in request.cancel:
+            delivery = lane.unanswered.get(sequence)
+            if delivery is not None:
+                self.host.cancel(delivery)
+        if request.close:
+            self._forget(key, lane)
+            return Answer(lane.received, lane.published)
+        if request.parcel is not None:
+            frame = read_messages(request.parcel.data)
+            lane.promised += 1
+            try:
+                for name, _ in frame.kinds:
+                    if self.host.hosted(name) is None:
+                        await self._learn(name)
+                for due, attachments in lane.offer(frame, request.parcel.attachments):
+                    self._accept(lane, due, attachments)
+                stepped: asyncio.Future[None] = self._loop.create_future()
+                self.host.crew.then(partial(_done, stepped))
+                await stepped
+            finally:
+                lane.promised -= 1
+        elif request.wait_s and not lane.has_news and not request.resume:
+            await self._news(lane, request.wait_s)
+        if self._now() >= self.until:
+            await self.opened()  # suspended: nothing leaves
+        if request.parcel is not None or request.wait_s or request.resume:
+            lane.publish()
+            return Answer(lane.received, lane.published, lane.take(resume=request.resume))
+        return Answer(lane.received, lane.published)
+
+    async def _news(self, lane: InboundLane, wait_s: float) -> None:
+        if lane.waiting is not None and not lane.waiting.done():
+            lane.waiting.set_result(None)  # the sender asks anew, so the older question was lost
+        lane.waiting = waiting = self._loop.create_future()
+        timer = self._loop.call_later(wait_s, _done, waiting)
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+            if lane.waiting is waiting:
+                lane.waiting = None
+
+    async def _learn(self, name: str) -> None:
+        definition = await self._definition(name)
+        if definition is not None:
+            self.host.register(definition)
+
+    async def ensure(self, name: str) -> None:
+        """Have the code of a registered type at hand."""
+        if self.host.hosted(name) is None:
+            await self._learn(name)
+
+    def _accept(self, lane: InboundLane, frame: MessageFrame, attachments: tuple[Any, ...]) -> None:
+        now = self._now()
+        deadline = now + frame.timeout_s
+        self._batch_sizes.append(len(frame.ids))
+        kinds = [self._kind(name, method) for name, method in frame.kinds]
+        extras = frame.extras
+        unanswered = lane.unanswered
+        closed = bool(lane.closed)
+        accept = self.host.accept
+        used = 0
+        for position, (kind, entity_id, args) in enumerate(
+            zip(frame.kind, frame.ids, frame.arguments, strict=True), start=0
+        ):
+            message = kinds[kind]
+            sequence = frame.first + position
+            extra = extras.get(position) if extras else None
+            if extra is not None:
+                mine, used = attachments[used : used + extra.references], used + extra.references
+            if not isinstance(message, HostedMessage):
+                lane.fail(sequence, message(entity_id))
+                continue
+            hosted = message.hosted
+            activation = hosted.live.get(entity_id)
+            if activation is None or closed or self.draining:
+                shard, epoch = self._granted(hosted.definition, entity_id)
+                stream = extra.stream if extra is not None else 0
+                if epoch is None or not lane.admits(shard, stream):
+                    lane.refuse(sequence, shard, stream)
+                    closed = True
+                    continue
+                if activation is None:
+                    try:
+                        activation = self.host.activate(hosted, entity_id, shard[1], epoch, now)
+                    except ActivationFailed as failed:
+                        lane.fail(sequence, failed)
+                        continue
+            delivery = Delivery(lane, sequence, message, entity_id, args, deadline, now)  # type: ignore[arg-type]  # filled by _unpack
+            if extra is not None:
+                wrong = self._unpack(delivery, extra, mine, now)
+                if wrong is not None:
+                    lane.fail(sequence, wrong)
+                    continue
+            refused = accept(delivery, activation)
+            if refused is not None:
+                lane.fail(sequence, refused)
+            else:
+                unanswered[sequence] = delivery
+
+    def _granted(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
+        shard = ShardId(
+            definition.options.group, shard_number(definition.name, entity_id, self._config.shards_per_group)
+        )
+        return shard, None if shard in self.draining else self._grants.get(shard)
+
+    def _kind(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
+        hosted = self.host.hosted(name)
+        if hosted is None:
+            return lambda entity_id: RunnerNotRegistered(
+                "no such entity type is registered", address=EntityAddress(name, entity_id), runner=self.runner_id
+            )
+        message = hosted.messages.get(method)
+        if message is None:
+            return lambda entity_id: MalformedMessage(
+                "it is not a declared message", address=EntityAddress(name, entity_id), method=method
+            )
+        return message
+
+    def _unpack(
+        self, delivery: Delivery, extra: Extras, attachments: tuple[Any, ...], now: float
+    ) -> MalformedMessage | None:
+        delivery.chain = extra.chain
+        delivery.trace = extra.trace
+        if extra.timeout_s is not None:
+            delivery.deadline = now + extra.timeout_s
+        if extra.packed is None:
+            return None
+        token = arriving_at.set(self._neighbours)
+        try:
+            delivery.args, delivery.kwargs = self._codec.unpack(Packed(extra.packed, attachments))
+        except BaseException as raised:
+            error = MalformedMessage(
+                f"its arguments cannot be unpickled on the runner: {type(raised).__name__}: {raised}",
+                address=EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id),
+                method=delivery.message.name,
+            )
+            error.__cause__ = raised
+            return error
+        finally:
+            arriving_at.reset(token)
+        if attachments:
+            self._resolve_first(delivery)
+        return None
+
+    def _resolve_first(self, delivery: Delivery) -> None:
+        """A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one."""
+        attach = self._codec.attach
+        kwargs = delivery.kwargs or {}
+        if any(isinstance(a, attach) for a in (*delivery.args, *kwargs.values())):
+            delivery.prepare = partial(_resolved, attach)
+
+    # -- entities of this process that send to each other
+
+    def may_leave(self) -> bool:
+        """Whether messages of this process may leave it: only while the lease runs."""
+        return self._now() < self.until
+
+    def take_locally(
+        self, lane: SendingLane, message: EntityResponse[Any], sequence: int, answered: Callable[..., None]
+    ) -> ShardId | None:
+        """Accept a message from this very process; returns the shard if it is not served here."""
+        origin = self._local_lanes.get(lane.outbound.number)
+        if origin is None:
+            origin = self._local_lanes[lane.outbound.number] = _LocalOrigin(lane, self._local, self._codec, answered)
+        route = message.route
+        name, method = route.kind.names
+        kind = self._kind(name, method)
+        now = self._now()
+        if not isinstance(kind, HostedMessage):
+            answered(lane, sequence, None, kind(route.entity_id))
+            return None
+        shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
+        if epoch is None:
+            return shard
+        activation = kind.hosted.live.get(route.entity_id)
+        if activation is None:
+            try:
+                activation = self.host.activate(kind.hosted, route.entity_id, shard[1], epoch, now)
+            except ActivationFailed as failed:
+                answered(lane, sequence, None, failed)
+                return None
+        deadline = message.deadline
+        if deadline is None:
+            deadline = message.sent_at + self._config.message_timeout_s
+        delivery = Delivery(origin, sequence, kind, route.entity_id, (), deadline, now)
+        cause = message.cause
+        if cause is not None:
+            delivery.chain, delivery.trace = cause.chain_onwards(), cause.trace
+        if type(message.args) is Packed:
+            extra = Extras(message.args.data, None, delivery.chain, delivery.trace)
+            wrong = self._unpack(delivery, extra, message.args.attachments, now)
+            if wrong is not None:
+                answered(lane, sequence, None, wrong)
+                return None
+        else:
+            delivery.args = message.args
+        refused = self.host.accept(delivery, activation)
+        if refused is not None:
+            answered(lane, sequence, None, refused)
+        else:
+            self._local[sequence] = delivery
+        return None
+
+    def cancel_locally(self, sequence: int) -> None:
+        """The sender in this process wants the message no more."""
+        delivery = self._local.get(sequence)
+        if delivery is not None:
+            self.host.cancel(delivery)
+
+    # -- the rest
+
+    def sweep(self) -> None:
+        """Forget lanes whose sender has fallen silent; what they sent and has not started never will."""
+        silent_since = self._now() - self._config.lane_silence_s
+        for key, lane in list(self._lanes.items()):
+            if lane.heard_at < silent_since and lane.waiting is None:
+                self._forget(key, lane)
+
+    def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
+        self._lanes.pop(key, None)
+        for delivery in list(lane.unanswered.values()):
+            if not delivery.started:
+                self.host.cancel(delivery)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes end here."""
+        return len(self._lanes)
+
+    def flush(self) -> None:
+        """Move the counts since the last flush into the recorder."""
+        self.host.flush()
+        with self._recorder.lock:
+            self._batches_in.record_many(self._batch_sizes)
+            self._batch_sizes.clear()
+
+    async def close(self) -> None:
+        """Let every entity go and stop."""
+        await self.host.close()
+        for lane in self._lanes.values():
+            if lane.waiting is not None and not lane.waiting.done():
+                lane.waiting.set_result(None)
+
+    def _gauges(self) -> Iterable[tuple[Instrument, Mapping[str, str], float]]:
+        healthy = self._now() < self.tenure.lease_end
+        yield cluster.runners, {}, 1.0
+        yield cluster.runners_healthy, {}, float(healthy)
+        yield cluster.shards, {}, float(len(self._grants) if healthy else 0)
+
+
+class _LocalOrigin:
+    """Where answers go when the sender is this very process."""
+
+    def __init__(
+        self, lane: SendingLane, unanswered: dict[int, Delivery], codec: Codec, answered: Callable[..., None]
+    ) -> None:
+        self.sender = f"{lane.outbound.sender}/{lane.outbound.number}"
+        self._lane = lane
+        self._unanswered = unanswered
+        self._codec = codec
+        self._answered = answered
+
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
+        if self._unanswered.pop(delivery.sequence, None) is None:
+            return
+        if error is None and type(value) not in Atoms:
+            try:
+                value = copied(value, self._codec)
+            except Exception as raised:
+                error = MalformedMessage(
+                    f"the reply, a {type(value).__name__}, cannot be pickled: {raised}",
+                    method=delivery.message.name,
+                    may_have_run=True,
+                )
+        self._answered(self._lane, delivery.sequence, value, error)
+
+    def send_back(self, delivery: Delivery, shard: ShardId) -> None:
+        self._unanswered.pop(delivery.sequence, None)
+        error = RunnerUnavailable("its shard moves to another runner", shard=str(shard), may_have_run=False)
+        self._answered(self._lane, delivery.sequence, None, error)
+
+
+async def _resolved(attach: tuple[type, ...], delivery: Delivery) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args = [await a if isinstance(a, attach) else a for a in delivery.args]  # type: ignore[misc]  # Ray's are awaitable
+    kwargs = {k: await v if isinstance(v, attach) else v for k, v in (delivery.kwargs or {}).items()}  # type: ignore[misc]
+    return tuple(args), kwargs
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,250 @@
+"""A whole cluster in memory, for tests: the same API and the same protocol, no Ray, and time that you step.
+
+Knows neither Ray nor OpenTelemetry. Handlers, timers and timeouts follow the stepped clock: ``asyncio.sleep(10)`` in
+a handler ends when the test has called ``cluster.clock.advance(10)``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable
+
+from cluster_app.client import Client
+from cluster_app.cluster import Cluster
+from cluster_app.code import ShippedType, TypeConflict
+from cluster_app.config import ClusterConfig
+from cluster_app.coordinator import Routes
+from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.envelope import Codec
+from cluster_app.exchange import Connection, Request, RunnerGone, Told
+from cluster_app.kv import MemoryKeyValue
+from cluster_app.memory_runner import MemoryRunner
+from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from cluster_app.stepped_loop import SteppedClock, SteppedLoop
+from cluster_app.version import __version__
+from entities.declaration import EntityDefinition
+from observe.journal import Journal
+from observe.node_agent import NodeAgent, Report
+from observe.recorder import Recorder
+from observe.snapshot import MetricsSnapshot
+from observe.totals import Totals
+
+__all__ = ["MemoryCluster"]
+
+
+class MemoryCluster(Cluster):
+    """A cluster of `runners` runners in this process.
+
+    :ivar clock: time stands still until `clock.advance(seconds)`.
+    """
+
+    def __init__(self, runners: int = 2, config: ClusterConfig | None = None) -> None:
+        if runners < 1:
+            raise ValueError(f"MemoryCluster(runners={runners}): at least 1")
+        config = (config or ClusterConfig()).model_copy(update={"runners_per_node": runners})
+        self._loop = SteppedLoop()
+        self.clock = SteppedClock(self._loop)
+        self._memory = _Memory(config, self._loop)
+        self._loop.call(self._memory.start(runners))
+        super().__init__(self._memory.client, self._memory, config)
+
+    def kill(self, runner_id: str) -> None:
+        """End a runner at once, as `kill -9` does; another one is started in its place."""
+        self._loop.call(self._memory.kill(runner_id))
+
+    def pause(self, runner_id: str) -> None:
+        """Let a runner stand still, as a stopped process does."""
+        self._loop.call(self._memory.each(runner_id, MemoryRunner.pause))
+
+    def resume(self, runner_id: str) -> None:
+        """Let a paused runner go on."""
+        self._loop.call(self._memory.each(runner_id, MemoryRunner.resume))
+
+    def kill_coordinator(self) -> None:
+        """End the coordinator at once; another one claims the next term."""
+        self._loop.call(self._memory.kill_coordinator())
+
+
+class _Memory:
+    """The parts of a memory cluster, and the backend of its connection."""
+
+    def __init__(self, config: ClusterConfig, loop: SteppedLoop) -> None:
+        self._config = config
+        self._loop = loop
+        self._kv = MemoryKeyValue()
+        self._definitions: dict[str, EntityDefinition] = {}
+        self._runners: dict[str, MemoryRunner] = {}
+        self._service: list[CoordinatorService] = []
+        self._numbers = itertools.count(1)
+        self._reports = itertools.count(1)
+        self._agent = NodeAgent(Journal(":memory:"), loop.time)
+        self._coordinator_counts = Recorder(enabled=config.metrics)
+        self._counts = Recorder(enabled=config.metrics)
+        self.client = Client(
+            f"driver-{uuid.uuid4().hex[:8]}",
+            config,
+            self,
+            self,
+            self._counts,
+            Codec(),
+            loop.time,
+            self._alarm,
+        )
+
+    def _alarm(self, when: float) -> None:
+        self._loop.call_soon_threadsafe(self._loop.call_at, when, self.client.tick)
+
+    async def start(self, runners: int) -> None:
+        self._lead()
+        for _ in range(runners):
+            self._add_runner()
+        await self._loop.quiet()
+
+    def _lead(self) -> None:
+        incarnation = f"coordinator-{next(self._numbers)}"
+        service = CoordinatorService(
+            "memory", incarnation, self._kv, self._config, self._loop, self._loop.time, self._coordinator_counts
+        )
+        self._service[:] = [service]
+
+    def _add_runner(self) -> None:
+        runner_id = f"memory-{next(self._numbers)}"
+        self._runners[runner_id] = MemoryRunner(
+            runner_id, self._config, self._loop, self._service, self, self, self._definitions
+        )
+
+    # -- faults
+
+    def _find(self, runner_id: str) -> MemoryRunner:
+        found = self._runners.get(runner_id)
+        if found is None:
+            raise KeyError(f"no runner {runner_id!r}; there are {sorted(self._runners)}")
+        return found
+
+    async def each(self, runner_id: str, fault: Callable[[MemoryRunner], None]) -> None:
+        fault(self._find(runner_id))
+        await self._loop.quiet()
+
+    async def kill(self, runner_id: str) -> None:
+        self._find(runner_id).kill()
+        del self._runners[runner_id]
+        self._agent.ended(runner_id)
+        self._service[0].proven_dead(runner_id)
+        self._add_runner()
+        await self._loop.quiet()
+
+    async def kill_coordinator(self) -> None:
+        self._service[0].close()
+        self._lead()
+        await self._loop.quiet()
+
+    # -- ports of the clients
+
+    def connect(self, runner_id: str) -> Connection:
+        return self._runners.get(runner_id) or _Nobody(runner_id, self._loop)
+
+    def routes(self, known_version: int, told: Callable[[Routes | None | BaseException], None]) -> None:
+        async def ask() -> None:
+            told(await self._service[0].routes(known_version))
+
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(ask()))
+
+    def register(
+        self, definition: EntityDefinition, replace: bool, told: Callable[[BaseException | None], None]
+    ) -> None:
+        def ask() -> None:
+            module, name = definition.cls.__module__, definition.cls.__qualname__
+            # One process: the class itself is handed on, and nothing of it is pickled.
+            shipped = ShippedType(
+                definition.name, definition.options.group, definition.digest, module, name, "", b"in memory"
+            )
+            try:
+                self._service[0].register(shipped, replace)
+            except (TypeConflict, ConnectionError) as refusal:
+                told(refusal)
+                return
+            self._definitions[definition.name] = definition
+            for runner in self._runners.values():
+                runner.runner.host.register(definition)
+            told(None)
+
+        self._loop.call_soon_threadsafe(ask)
+
+    # -- backend of the connection
+
+    def status(self) -> ClusterStatus:
+        return self._loop.call(self._status())
+
+    async def _status(self) -> ClusterStatus:
+        await self._loop.quiet()
+        service = self._service[0]
+        views = {view.runner_id: view for view in service.coordinator.runners()}
+        entities: dict[str, int] = {}
+        runners = []
+        for runner_id, memory in self._runners.items():
+            for name, live in memory.runner.host.live().items():
+                entities[name] = entities.get(name, 0) + live
+            view = views.get(runner_id)
+            runners.append(
+                RunnerStatus(
+                    runner_id,
+                    "memory",
+                    os.getpid(),
+                    view is not None and view.healthy,
+                    view.shards if view is not None else 0,
+                    sum(memory.runner.host.live().values()),
+                    "memory",
+                    memory.runner.lanes,
+                )
+            )
+        shards = sum(runner.shards for runner in runners)
+        return ClusterStatus(
+            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
+        )
+
+    def metrics(self) -> MetricsSnapshot:
+        return self._loop.call(self._metrics())
+
+    async def _metrics(self) -> MetricsSnapshot:
+        await self._loop.quiet()
+        self.client.flush()
+        self._report("driver", self._counts)
+        self._report("coordinator", self._coordinator_counts)
+        for runner_id, memory in self._runners.items():
+            memory.flush()
+            self._report(runner_id, memory.recorder)
+        return self._agent.snapshot()
+
+    def _report(self, process: str, recorder: Recorder) -> None:
+        gauges = recorder.gauges() if recorder.enabled else Totals()
+        self._agent.merge(Report(process, next(self._reports), self._loop.time(), recorder.totals(), gauges))
+
+    def shutdown(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.client.close()
+        self._loop.call(self._stop())
+        self._loop.end()
+
+    async def _stop(self) -> None:
+        for memory in self._runners.values():
+            await memory.runner.close()
+            memory.kill()
+        self._service[0].close()
+        self._counts.close()
+        self._coordinator_counts.close()
+        await self._loop.quiet()
+
+
+class _Nobody:
+    """The way to a runner that has ended."""
+
+    def __init__(self, runner_id: str, loop: SteppedLoop) -> None:
+        self._runner_id = runner_id
+        self._loop = loop
+
+    def exchange(self, request: Request, told: Told) -> None:
+        self._loop.call_soon_threadsafe(told, RunnerGone(f"runner {self._runner_id} has ended"))

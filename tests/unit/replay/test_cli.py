@@ -1,0 +1,271 @@
+"""The command line: output, exit codes, and errors of one line with a hint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster_app import cli
+from tests.unit.replay import flights
+from tests.unit.replay.fake_cluster import FakeCluster
+
+FLEET = "tests.unit.replay.fleet"
+
+
+class Connected(FakeCluster):
+    """A fake that notes how it was reached."""
+
+    asked: tuple[str | None, str] | None = None
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Connected:
+    """What `cluster_app.connect` returns."""
+    cluster = Connected()
+
+    def connect(address: str | None = None, *, namespace: str = "cluster_app") -> Connected:
+        cluster.asked = (address, namespace)
+        return cluster
+
+    monkeypatch.setattr("cluster_app.connect", connect, raising=False)
+    return cluster
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder, with the path as a console script finds it."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def test_replay_prints_one_json_object_and_nothing_else(
+    fake: Connected, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output is the object; what a process of the cluster prints goes elsewhere."""
+    (here / "a.csv").write_text("id,km\na,1\na,far\n")
+    arguments = ["replay", "a.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive", "--json"]
+    assert cli.run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == [
+        *("rows", "rejected", "messages", "replies", "errors", "entities", "activations"),
+        *("messages_per_s", "latency_ms", "verified"),
+    ]
+    assert "rejected line 3: km: 'far' is not a float" in err
+    assert fake.closed
+
+
+def test_replay_prints_a_table(fake: Connected, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With every figure the issue of a run is judged by."""
+    (here / "a.csv").write_text("id,km\na,1\na,-1\n")
+    assert cli.run(["replay", "a.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive"]) == 0
+    out = capsys.readouterr().out
+    for word in (
+        "messages/s",
+        "latency p50",
+        "latency p99",
+        "activations Car",
+        "deactivations Car",
+        "HandlerError",
+    ):
+        assert word in out
+
+
+def test_replay_flights_verifies(
+    fake: Connected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 0 when every total agrees, and states on demand."""
+    monkeypatch.setattr(cli, "find_flights", lambda: flights.flights_file(tmp_path))
+    states = tmp_path / "states.jsonl"
+    assert cli.run(["replay", "flights", "--json", "--state-out", str(states)]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"] is True
+    told = {(s["type"], s["id"]): s["state"] for s in map(json.loads, states.read_text().splitlines())}
+    assert len(told) == 8
+    assert told["Aircraft", "N1"]["miles"] == 2119
+    assert told["Airport", "LGA"]["cancellations"] == 2
+
+
+def test_replay_flights_fails_on_a_mismatch(
+    fake: Connected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, the object all the same, and the first differences by name."""
+    monkeypatch.setattr(cli, "find_flights", lambda: flights.flights_file(tmp_path))
+    monkeypatch.setattr("entities.catalog.Aircraft.fly", _fly_and_forget)
+    assert cli.run(["replay", "flights", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["verified"] is False
+    assert "differs: Aircraft N1 flights: the cluster has 0, the file 2" in err
+    assert "error: 9 totals differ from the file's\nhint: " in err
+
+
+def _fly_and_forget(self: Any, *facts: Any) -> int:
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "exit_code"),
+    [
+        (
+            ["replay", "none.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive"],
+            "no file none.csv",
+            1,
+        ),
+        (
+            ["replay", "a.csv", "--entity", f"{FLEET}:Car", "--key", "ID", "--message", "drive"],
+            "no column ID",
+            1,
+        ),
+        (
+            ["replay", "a.csv", "--entity", f"{FLEET}:Cat", "--key", "id", "--message", "drive"],
+            "no class Cat",
+            1,
+        ),
+        (
+            ["replay", "a.csv", "--entity", "cars:Car", "--key", "id", "--message", "drive"],
+            "no module cars",
+            1,
+        ),
+        (
+            ["replay", "a.csv", "--entity", f"{FLEET}:Car", "--key", "id"],
+            "needs --entity, --key and --message",
+            2,
+        ),
+        (
+            ["replay", "a.csv", "--entity", "Car", "--key", "id", "--message", "drive"],
+            "is not module:Class",
+            2,
+        ),
+        (["replay", "flights", "--entity", "a:B"], "flights has entities of its own", 2),
+        (["replay", "a.csv", "--rejects", "a.csv"], "a.csv is what is replayed", 2),
+        (["replay", "a.csv", "--limit", "many"], "--limit", 2),
+        (["replay"], "argument", 2),
+        (["fly"], "fly", 2),
+    ],
+)
+def test_an_error_is_one_line_and_a_hint(
+    fake: Connected,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    problem: str,
+    exit_code: int,
+) -> None:
+    """Before anything is connected to; 2 for a wrong command line, else 1."""
+    (here / "a.csv").write_text("id,km\na,1\n")
+    assert cli.run(arguments) == exit_code
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert problem in lines[0]
+    assert lines[1].startswith("hint: ")
+    assert fake.asked is None
+
+
+def test_modules_of_the_current_folder_count(
+    fake: Connected, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's module lies beside the data, where a console script would not look."""
+    monkeypatch.setattr("sys.path", [entry for entry in __import__("sys").path if entry])
+    (here / "my_meters.py").write_text(
+        "from entities import Entity, entity, message\n"
+        "@entity()\n"
+        "class Meter(Entity):\n"
+        "    def __init__(self):\n        self.kwh = 0.0\n"
+        "    @message\n"
+        "    def read_out(self, kwh: float):\n        self.kwh += kwh\n"
+    )
+    (here / "a.csv").write_text("id,kwh\nm,1.5\n")
+    assert (
+        cli.run(["replay", "a.csv", "--entity", "my_meters:Meter", "--key", "id", "--message", "read_out"])
+        == 0
+    )
+
+
+def test_status_is_told_to_programs_as_json(
+    fake: Connected, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It joins a Ray that runs and starts none."""
+    monkeypatch.setattr(fake, "status", lambda: SimpleNamespace(as_dict=lambda: {"shards": 300}))
+    assert cli.run(["status", "--json", "--namespace", "other"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"shards": 300}
+    assert fake.asked == ("auto", "other")
+
+
+def test_status_is_told_to_people_as_tables(
+    fake: Connected, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runners, entities and the coordinator."""
+    status = SimpleNamespace(
+        runners=[
+            SimpleNamespace(
+                id="r1", node_id="n1", pid=11, healthy=False, shards=300, entities=1_234, lane="ray"
+            )
+        ],
+        entities={"Counter": 1_234},
+        shards=300,
+        singletons=["Clock"],
+        coordinator=SimpleNamespace(pid=10, term=7),
+        version="0.1",
+    )
+    monkeypatch.setattr(fake, "status", lambda: status)
+    assert cli.run(["status"]) == 0
+    out = capsys.readouterr().out
+    for word in ("r1", "NO", "1,234", "Counter", "term 7", "Clock"):
+        assert word in out
+
+
+def test_down_removes_the_cluster(fake: Connected, capsys: pytest.CaptureFixture[str]) -> None:
+    """And leaves Ray alone."""
+    assert cli.run(["down", "--address", "ray:1"]) == 0
+    assert (fake.down, fake.asked) == (True, ("ray:1", "cluster_app"))
+
+
+def test_without_a_ray_status_and_down_say_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start none of their own."""
+
+    def connect(*args: Any, **named: Any) -> Any:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify one.")
+
+    monkeypatch.setattr("cluster_app.connect", connect, raising=False)
+    for command in ("status", "down"):
+        assert cli.run([command]) == 1
+        assert capsys.readouterr().err == (
+            "error: no Ray can be reached here: Could not find any running Ray instance.\n"
+            "hint: give --address, or start one: ray start --head\n"
+        )
+
+
+def test_an_unexpected_error_is_one_line_too(
+    fake: Connected, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a hint on how to see where it came from."""
+
+    def broken() -> Any:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(fake, "status", broken)
+    assert cli.run(["status"]) == 1
+    assert capsys.readouterr().err == (
+        "error: RuntimeError: first line\nhint: CLUSTER_APP_TRACEBACK=1 shows where\n"
+    )
+    monkeypatch.setenv("CLUSTER_APP_TRACEBACK", "1")
+    assert cli.run(["status"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_exit_code_130(fake: Connected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shells have it."""
+
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "status", interrupted)
+    assert cli.run(["status"]) == 130
