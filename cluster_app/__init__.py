@@ -4,8 +4,10 @@
 """
 
 from cluster_app.cluster import Cluster
+from cluster_app.code import TypeConflict
 from cluster_app.config import ClusterConfig
-from cluster_app.version import __version__
+from cluster_app.gathering import as_completed, gather
+from cluster_app.version import VersionMismatch, __version__
 from entities import (
     ActivationFailed,
     AlreadyProcessingMessage,
@@ -27,3 +29,52 @@ from entities import (
     entity,
     message,
 )
+
+__all__ = [
+    "ActivationFailed",
+    "AlreadyProcessingMessage",
+    "CallCycle",
+    "Cancelled",
+    "Cluster",
+    "ClusterConfig",
+    "ClusterError",
+    "Entity",
+    "EntityAddress",
+    "EntityNotAssignedToRunner",
+    "EntityResponse",
+    "HandlerError",
+    "MailboxFull",
+    "MalformedMessage",
+    "PersistenceError",
+    "RunnerNotRegistered",
+    "RunnerUnavailable",
+    "Timeout",
+    "TypeConflict",
+    "Unknown",
+    "VersionMismatch",
+    "__version__",
+    "as_completed",
+    "connect",
+    "entity",
+    "gather",
+    "message",
+]
+
+
+def connect(
+    address: str | None = None, *, namespace: str = "cluster_app", config: ClusterConfig | None = None
+) -> Cluster:
+    """Connect to the cluster of this namespace on Ray, starting its service if there is none.
+
+    An initialised Ray is used as it is; else ``ray.init(address)`` decides by its own rules, and what it starts ends
+    with the connection. Coordinator, runners and agents are detached: they outlive this process.
+
+    :param namespace: the Ray namespace of the service; each has a cluster of its own.
+    :param config: the cluster's figures, if this connection starts it; a sender's own fields count in any case.
+    :raises VersionMismatch: the running service is of another version.
+    :raises ConnectionError: the service could not be started or does not answer.
+    """
+    # Here, so that tests with `MemoryCluster` and everything else that needs no Ray start without loading it.
+    from cluster_app.ray_connect import connect as connect_on_ray
+
+    return connect_on_ray(address, namespace=namespace, config=config)

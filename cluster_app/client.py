@@ -383,7 +383,7 @@ class Client:
                 if message is None:
                     continue
                 if position in frame.refused:
-                    self._refused(lane, message, sequence)
+                    self._refused(lane, message, sequence, taken=frame.refused[position])
                     continue
                 if position in frame.errors:
                     self._end(settlement, message, None, self._unpack_error(frame.errors[position], message), now)
@@ -464,7 +464,9 @@ class Client:
 
     # -- refusals, lost runners, routes
 
-    def _refused(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> None:
+    def _refused(
+        self, lane: SendingLane, message: EntityResponse[Any], sequence: int, taken: bool = False
+    ) -> None:
         if message._settled:
             return
         slot = message.route.slot
@@ -484,6 +486,8 @@ class Client:
                 waiting.clear()
                 waiting.extend(others)
         message.flight = None
+        if taken:
+            message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", True)
         slot.refused.append((sequence, message))
         self._stranded[slot.shard] = slot
 
@@ -526,7 +530,7 @@ class Client:
     def _mark_resent(self, message: EntityResponse[Any], lane: SendingLane, sequence: int, reason: str) -> None:
         message.route.kind.resent(reason)
         if message.resent_as is None:
-            message.resent_as = f"{self.incarnation}/{lane.outbound.number}:{sequence}"
+            message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", False)
         if message.deadline is None:
             message.deadline = message.sent_at + self.default_timeout_s
             heapq.heappush(self._deadlines, (message.deadline, next(self._ties), message))

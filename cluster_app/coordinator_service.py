@@ -113,8 +113,9 @@ class CoordinatorService:
         if writes:
             for write in writes:
                 self._roster.write(write)
-            self._leadership.confirm(self._now())
-            self.coordinator.roster_written(writes, self._now())
+            # Only a confirmation asked for after the writes shows that they were this leader's to make.
+            if self._leadership.confirm(self._now()):
+                self.coordinator.roster_written(writes, self._now())
         handoffs = self.coordinator.drain_handoffs()
         if handoffs:
             with self._recorder.lock:
@@ -144,12 +145,15 @@ class CoordinatorService:
 
     # -- runners
 
-    async def renew(self, renewal: Renewal, hold: bool = True) -> Lease:
+    async def renew(self, renewal: Renewal) -> Lease:
         """Answer a runner, at the latest after a quarter of a lease. Raises NotLeading and RunnerEnded."""
         lease = self.coordinator.renew(renewal, self._now())
         self._settle()
-        if hold and not self.coordinator.has_news(renewal):
-            await self._change(self.config.lease_s / 4)
+        if lease.lease_s == 0 or lease.grants is not None:
+            return lease
+        until = self._now() + self.config.lease_s / 4
+        while not self.coordinator.has_news(renewal) and (left := until - self._now()) > 0:
+            await self._change(left)
         lease = self.coordinator.renew(renewal, self._now())
         self._settle()
         return lease

@@ -43,6 +43,7 @@ class Extras(NamedTuple):
     :ivar trace: the W3C ``traceparent``.
     :ivar stream: how often this sender has restarted its stream to this shard; absent for 0.
     :ivar message_id: the id it was first sent under, when that was on another lane.
+    :ivar counted: a runner has counted it as received and gave it back.
     :ivar references: how many objects of the frame's attachments belong to it.
     """
 
@@ -52,6 +53,7 @@ class Extras(NamedTuple):
     trace: str | None = None
     stream: int = 0
     message_id: str | None = None
+    counted: bool = False
     references: int = 0
 
 
@@ -88,7 +90,7 @@ class AnswerFrame(NamedTuple):
     :ivar values: for each answer its value, or None where `packed`, `errors` or `refused` says otherwise.
     :ivar packed: position to a pickled value.
     :ivar errors: position to a pickled error.
-    :ivar refused: position to the shard (group, number) that is not served here.
+    :ivar refused: position to whether the message had been taken before; its shard is not served here.
     """
 
     number: int
@@ -97,7 +99,7 @@ class AnswerFrame(NamedTuple):
     values: list[Any]
     packed: dict[int, bytes]
     errors: dict[int, bytes]
-    refused: dict[int, tuple[str, int]]
+    refused: dict[int, bool]
     references: dict[int, int] = {}
 
 

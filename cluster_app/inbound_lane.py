@@ -43,7 +43,7 @@ class InboundLane:
         self._values: list[Any] = []
         self._packed: dict[int, bytes] = {}
         self._errors: dict[int, bytes] = {}
-        self._refused: dict[int, ShardId] = {}
+        self._refused: dict[int, bool] = {}
         self._references: dict[int, int] = {}
         self._attachments: list[Any] = []
         self._next_answer = 0
@@ -87,17 +87,17 @@ class InboundLane:
             return True
         return False
 
-    def refuse(self, sequence: int, shard: ShardId, stream: int) -> None:
-        """This message's shard is not served here."""
+    def refuse(self, sequence: int, shard: ShardId, stream: int, *, taken: bool = False) -> None:
+        """This message's shard is not served here (any more, if it had been taken)."""
         self.closed[shard] = max(stream, self.closed.get(shard, -1))
-        self._refused[len(self._sequences)] = shard
+        self._refused[len(self._sequences)] = taken
         self._sequences.append(sequence)
         self._values.append(None)
 
     def send_back(self, delivery: Delivery, shard: ShardId) -> None:
         """A message that was taken and has not started goes back: its shard leaves this runner."""
         if self.unanswered.pop(delivery.sequence, None) is not None:
-            self.refuse(delivery.sequence, shard, self.closed.get(shard, 0))
+            self.refuse(delivery.sequence, shard, self.closed.get(shard, 0), taken=True)
             if self.waiting is not None and not self.promised:
                 self._news()
 

@@ -154,6 +154,6 @@ def _extras(message: EntityResponse[Any], now: float) -> Extras:
         cause.chain_onwards() if cause is not None else (),
         cause.trace if cause is not None else None,
         route.slot.stream,
-        message.resent_as,
+        *(message.resent_as or (None, False)),
         len(packed.attachments) if packed is not None else 0,
     )

@@ -95,7 +95,11 @@ class Runner:
             return False
         if change.revoked:
             ended = {(shard.group, shard.number) for shard in change.revoked}
-            self.host.lose_shards(lambda group, number: (group, number) in ended)
+            started, unstarted = self.host.lose_shards(lambda group, number: (group, number) in ended)
+            for delivery in started:
+                delivery.origin.answer(delivery, None, self._fenced(delivery))
+            for delivery in unstarted:
+                self._send_back(delivery)
         self._grants = self.tenure.grants
         if change.to_release:
             self._let_go(change.to_release)
@@ -115,6 +119,15 @@ class Runner:
         for delivery in self.host.let_go_shards(lambda group, number: (group, number) in leaving, "handoff"):
             self._send_back(delivery)
         self._loop.create_task(self._released_when_empty(frozenset(shards)))
+
+    def _fenced(self, delivery: Delivery) -> RunnerUnavailable:
+        return RunnerUnavailable(
+            "another runner was granted its shard while it ran",
+            runner=self.runner_id,
+            may_have_run=True,
+            address=EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id),
+            method=delivery.message.name,
+        )
 
     def _send_back(self, delivery: Delivery) -> None:
         group = delivery.message.hosted.definition.options.group
@@ -278,6 +291,7 @@ class Runner:
     ) -> MalformedMessage | None:
         delivery.chain = extra.chain
         delivery.trace = extra.trace
+        delivery.counted = extra.counted
         if extra.timeout_s is not None:
             delivery.deadline = now + extra.timeout_s
         if extra.packed is None:

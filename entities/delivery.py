@@ -30,6 +30,7 @@ class Delivery:
     :ivar deadline: on the host's clock, in seconds.
     :ivar chain: the messages that are being handled up the call chain, each ``(type, id, message id)``.
     :ivar trace: the W3C ``traceparent`` it came with, or None.
+    :ivar counted: another runner has counted it as received, and gave it back.
     :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
     """
 
@@ -39,6 +40,7 @@ class Delivery:
         "args",
         "cancelled",
         "chain",
+        "counted",
         "deadline",
         "entity_id",
         "kwargs",
@@ -71,6 +73,7 @@ class Delivery:
         self.kwargs: Mapping[str, Any] | None = None
         self.chain: tuple[tuple[str, str, str], ...] = ()
         self.trace: str | None = None
+        self.counted = False
         self.prepare: Any = None
         self.activation: Activation | None = None
         self.task: asyncio.Task[None] | None = None

@@ -109,8 +109,9 @@ class EntityHost:
             error = self._queue(delivery, activation)
             if error is not None:
                 return error
-        received = hosted.received
-        received["send"] = received.get("send", 0) + 1
+        if not delivery.counted:
+            received = hosted.received
+            received["send"] = received.get("send", 0) + 1
         return None
 
     def _queue(self, delivery: Delivery, activation: Activation) -> ClusterError | None:
@@ -280,17 +281,24 @@ class EntityHost:
                 self.let_go(activation, reason)
         return unstarted
 
-    def lose_shards(self, shards: Callable[[str, int], bool]) -> None:
-        """Another owner has these shards: drop their entities at once, publish nothing, run no hook."""
+    def lose_shards(self, shards: Callable[[str, int], bool]) -> tuple[list[Delivery], list[Delivery]]:
+        """Another owner has these shards: drop their entities at once, publish nothing, run no hook.
+
+        Returns the messages that had started and those that had not, each in order.
+        """
+        started: list[Delivery] = []
+        unstarted: list[Delivery] = []
         for hosted in self._every_type():
             group = hosted.definition.options.group
             for activation in [a for a in hosted.live.values() if shards(group, a.shard)]:
                 for delivery in activation.running:
+                    (started if delivery.started else unstarted).append(delivery)
                     delivery.cancelled = True
                     if delivery.task is not None:
                         delivery.task.cancel()
-                self._leave(activation)
+                unstarted.extend(self._leave(activation))
                 self._count_gone(activation, "lost")
+        return started, unstarted
 
     def _deactivate(self, activation: Activation) -> None:
         activation.phase = Phase.STOPPING

@@ -50,7 +50,7 @@ class EntityResponse(Generic[T_co]):
         self.sent_at = sent_at
         self.cause: Any = None
         self.deadline: float | None = None
-        self.resent_as: str | None = None
+        self.resent_as: tuple[str, bool] | None = None  # its first id, and whether a runner has counted it
         self.flight: int | None = None
         self._settled = False
         self._waiters: list[Any] | None = None

@@ -30,7 +30,8 @@ class Slot:
     name: str
     type: ColumnType
     default: object  # inspect.Parameter.empty when it must be given
-    positional: bool  # cannot be given by name
+    by_position: bool  # may be given by position, when nothing before it was left out
+    by_name: bool
 
 
 class Binding:
@@ -44,6 +45,7 @@ class Binding:
         """
         self._key = key
         self._slots: list[Slot] = []
+        gap = False  # a parameter that no column fills: those behind it can be given by name only
         called = f"{target.kind.__name__}.{target.method}"
         if columns is not None and key not in columns:
             raise Refusal(f"there is no column {key} for --key", hint=f"columns: {', '.join(columns)}")
@@ -51,8 +53,10 @@ class Binding:
             if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 continue
             must = parameter.default is inspect.Parameter.empty
-            if columns is not None and parameter.name not in columns:
+            by_name = parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
+            if columns is not None and parameter.name not in columns and (must or by_name):
                 if not must:
+                    gap = True
                     continue
                 raise Refusal(
                     f"there is no column {parameter.name}, which {called} needs",
@@ -62,14 +66,15 @@ class Binding:
             try:
                 kind = column_type(annotation)
             except TypeError as error:
-                if not must and columns is None:
+                if not must and columns is None and by_name:
+                    gap = True
                     continue
                 raise Refusal(
                     f"{called}: parameter {parameter.name}: {error}",
                     hint="columns fill int, float, bool, str, date, datetime and Optional of these",
                 ) from error
-            positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-            self._slots.append(Slot(parameter.name, kind, parameter.default, positional))
+            by_position = parameter.kind is not inspect.Parameter.KEYWORD_ONLY and not gap
+            self._slots.append(Slot(parameter.name, kind, parameter.default, by_position, by_name))
 
     def entity_id(self, cells: Mapping[str, object]) -> str:
         """The id in the key column. Raises UnusableRow when it is empty or no valid id."""
@@ -84,9 +89,13 @@ class Binding:
             raise UnusableRow(f"{self._key}: {error}") from error
 
     def arguments(self, cells: Mapping[str, object]) -> tuple[list[object], dict[str, object]]:
-        """The positional and the named arguments. Raises UnusableRow with the column and the reason."""
+        """The positional and the named arguments. Raises UnusableRow with the column and the reason.
+
+        As many as can be are positional: names would travel with every message.
+        """
         positional: list[object] = []
         named: dict[str, object] = {}
+        gap = False
         for slot in self._slots:
             cell = cells.get(slot.name)
             if cell is not None:
@@ -95,8 +104,9 @@ class Binding:
                 except ValueError as error:
                     raise UnusableRow(f"{slot.name}: {error}") from error
             elif slot.default is not inspect.Parameter.empty:
-                if not slot.positional:
-                    continue  # left out, so that the entity's own default holds
+                if slot.by_name:
+                    gap = True  # left out, so that the entity's own default holds
+                    continue
                 value = slot.default
             elif slot.type.optional:
                 value = None
@@ -104,7 +114,7 @@ class Binding:
                 raise UnusableRow(
                     f"{slot.name} is empty" if slot.name in cells else f"{slot.name} is missing"
                 )
-            if slot.positional:
+            if slot.by_position and not (gap and slot.by_name):
                 positional.append(value)
             else:
                 named[slot.name] = value

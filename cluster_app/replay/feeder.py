@@ -18,9 +18,8 @@ from observe.failure import classify
 
 __all__ = ["IN_FLIGHT", "Feeder", "Route"]
 
-IN_FLIGHT = (
-    4_000  # messages; below the default mailbox capacity, so one slow entity alone cannot fill its own
-)
+# Messages. Below the default mailbox capacity, so that one slow entity alone cannot fill its own.
+IN_FLIGHT = 4_000
 REFERENCES = 100_000  # kept per route; beyond, they are made again when needed
 WAIT_S = 0.02  # one reply is awaited no longer before the others are looked at
 

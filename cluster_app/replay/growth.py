@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster_app.replay.port import Reading
-from observe.metrics import HistogramView
+from observe.metrics import HistogramView, MetricsSnapshot
 
 __all__ = ["Growth"]
 
@@ -22,7 +21,7 @@ class Growth:
     `before` is taken ahead of the first message and `after` behind the last reply.
     """
 
-    def __init__(self, before: Reading, after: Reading, types: Sequence[str]) -> None:
+    def __init__(self, before: MetricsSnapshot, after: MetricsSnapshot, types: Sequence[str]) -> None:
         self._before = before
         self._after = after
         self._types = types

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from observe.metrics import HistogramView
+from observe.metrics import MetricsSnapshot
 
-__all__ = ["Reading", "ReplayCluster", "Reply", "Status"]
+__all__ = ["ReplayCluster", "Reply", "Status"]
 
 
 class Reply(Protocol):
@@ -22,18 +22,6 @@ class Reply(Protocol):
 
     def result(self, timeout_s: float | None = None) -> Any:
         """Wait for the value, or raise what the message ended with; TimeoutError when the time is up."""
-        ...
-
-
-class Reading(Protocol):
-    """The cluster's metrics at one moment."""
-
-    def value(self, name: str, /, **labels: Any) -> float:
-        """The sum over the matching points."""
-        ...
-
-    def histogram(self, name: str, /, **labels: Any) -> HistogramView:
-        """The sum over the matching points, bucket by bucket."""
         ...
 
 
@@ -57,7 +45,7 @@ class ReplayCluster(Protocol):
         """Return when this sender has room for one more message to that entity."""
         ...
 
-    def metrics(self) -> Reading:
+    def metrics(self) -> MetricsSnapshot:
         """Flush every process, then read."""
         ...
 

@@ -19,7 +19,7 @@ from cluster_app.replay.flight_messages import FlightMessages
 from cluster_app.replay.flight_totals import count_flights
 from cluster_app.replay.flights_file import FlightsFile
 from cluster_app.replay.growth import Growth
-from cluster_app.replay.port import Reading, ReplayCluster
+from cluster_app.replay.port import ReplayCluster
 from cluster_app.replay.progress import LiveEntities, ReplayProgress
 from cluster_app.replay.rejects import Rejects
 from cluster_app.replay.states import State, check_readable, read_states, write_states
@@ -27,6 +27,7 @@ from cluster_app.replay.summary import Summary
 from cluster_app.replay.target import type_name
 from cluster_app.replay.verification import Address, differences
 from cluster_app.replay.workload import Workload
+from observe.metrics import MetricsSnapshot
 
 __all__ = ["ReplayOptions", "replay", "replay_flights"]
 
@@ -105,7 +106,7 @@ def _feed(
     options: ReplayOptions,
     console: Console,
     *,
-    first: Reading,
+    first: MetricsSnapshot,
     remember: bool,
 ) -> tuple[Summary, dict[type[Any], set[str]]]:
     types = tuple(type_name(kind) for kind in workload.kinds)

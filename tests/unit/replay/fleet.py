@@ -30,7 +30,7 @@ class Car(Entity):
         return entity_id
 
     @message
-    def tow(self, by: str, /, far: int = 1) -> None:
+    def tow(self, by: str = "truck", /, far: int = 1) -> None:
         self.trips.append((by, far))
 
     @message
@@ -38,7 +38,7 @@ class Car(Entity):
         self.trips.append(goods)
 
     @message
-    def take(self, anything, **rest):  # type: ignore[no-untyped-def]  # users' code may have no annotations
+    def take(self, /, anything, **rest):  # type: ignore[no-untyped-def]  # users' code may have no annotations
         self.trips.append((anything, rest))
 
     @message

@@ -34,30 +34,37 @@ def test_columns_bind_by_name_and_convert_by_annotation() -> None:
         colour="red",
         day="2013-01-31",
     )
-    assert arguments == ([], {"km": 1.5, "driver": "Ada", "day": date(2013, 1, 31)})
+    assert arguments == ([1.5, "Ada", date(2013, 1, 31)], {})
 
 
 def test_an_empty_cell_leaves_the_entity_its_default() -> None:
     """The argument is not sent at all, so the default of the class that runs holds."""
-    assert bound("drive", ["id", "km", "driver", "day"], km="1", driver=None, day=None) == ([], {"km": 1.0})
+    assert bound("drive", ["id", "km", "driver", "day"], km="1", driver=None, day=None) == ([1.0], {})
 
 
 def test_an_empty_cell_is_none_where_none_is_allowed_and_there_is_no_default() -> None:
     """Optional without a default takes None."""
-    assert bound("park", None, entity_id="a", self_parking=None) == (
-        [],
-        {"entity_id": "a", "self_parking": None},
-    )
+    assert bound("park", None, entity_id="a", self_parking=None) == (["a", None], {})
+
+
+def test_what_stands_behind_a_parameter_left_out_is_given_by_name() -> None:
+    """Be it left out by an empty cell or for want of a column; and so is what can only be given by name."""
+    by_name = ([1.0], {"day": date(2013, 1, 31)})
+    assert bound("drive", ["id", "km", "driver", "day"], km="1", driver=None, day="2013-01-31") == by_name
+    assert bound("drive", ["id", "km", "day"], km="1", day="2013-01-31") == by_name
+    assert bound("park", None, entity_id="a", self_parking=True, level=2) == (["a", True], {"level": 2})
 
 
 def test_a_positional_only_parameter_is_given_by_position() -> None:
-    """The others are given by name."""
-    assert bound("tow", ["id", "by", "far"], by="crane", far="3") == (["crane"], {"far": 3})
+    """With its default when its cell is empty or it has no column: what stands behind it needs it there."""
+    assert bound("tow", ["id", "by", "far"], by="crane", far="3") == (["crane", 3], {})
+    for columns in (["id", "by", "far"], ["id", "far"]):
+        assert bound("tow", columns, by=None, far="3") == (["truck", 3], {})
 
 
 def test_a_parameter_without_annotation_takes_the_cell_as_it_is() -> None:
     """And `**rest` takes nothing: columns are ignored unless named."""
-    assert bound("take", ["id", "anything", "rest"], anything="1", rest="2") == ([], {"anything": "1"})
+    assert bound("take", ["id", "anything", "rest"], anything="1", rest="2") == (["1"], {})
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_the_key_column_gives_the_id(value: object, entity_id: str) -> None:
 @pytest.mark.parametrize("value", [None, "", True, 1.5, ["a"], "x" * 513, "\udce9"])
 def test_a_key_that_is_no_id_makes_the_row_unusable(value: object) -> None:
     """Empty, of another type, too long, or no valid Unicode."""
-    with pytest.raises(UnusableRow, match="^id"):
+    with pytest.raises(UnusableRow, match=r"^id"):
         Binding(Target(Car, "drive"), "id", None).entity_id({"id": value})
 
 

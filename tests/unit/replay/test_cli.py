@@ -60,7 +60,7 @@ def test_replay_prints_one_json_object_and_nothing_else(
 
 
 def test_replay_prints_a_table(fake: Connected, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With every figure the issue of a run is judged by."""
+    """For people: rates, latency, entities that came and went, errors by type."""
     (here / "a.csv").write_text("id,km\na,1\na,-1\n")
     assert cli.run(["replay", "a.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive"]) == 0
     out = capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_a_given_format_wins_over_the_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b'{"a": "1"}\n', b"a\n1\n"])
 def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """In either format, without knowing its size."""
-    stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]  # has peek
+    stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
     monkeypatch.setattr(sys, "stdin", stdin)
     source = open_source("-")
     assert [row.cells for row in source] == [{"a": "1"}]
@@ -141,8 +141,9 @@ def test_the_position_reaches_the_size_at_the_end(tmp_path: Path) -> None:
     source = open_source(str(path))
     iterator = iter(source)
     next(iterator)
-    assert source.size == path.stat().st_size
-    assert source.position() < source.size
+    size = path.stat().st_size
+    assert source.size == size
+    assert source.position() < size
     assert sum(1 for _ in iterator) == 49_999
-    assert source.position() == source.size
+    assert source.position() == size
     source.close()

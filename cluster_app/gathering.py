@@ -1,0 +1,38 @@
+"""Waiting for many replies."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from entities.response import EntityResponse
+
+__all__ = ["as_completed", "gather"]
+
+T = TypeVar("T")
+
+
+def gather(*responses: EntityResponse[T], timeout_s: float | None = None) -> list[T]:
+    """The values of all replies, in the order given. Raises the first error met in that order.
+
+    `timeout_s` bounds the whole wait; TimeoutError when it runs out. In a handler, ``await asyncio.gather(...)``.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    return [response.result(None if deadline is None else max(0.0, deadline - time.monotonic())) for response in responses]
+
+
+def as_completed(responses: Iterable[EntityResponse[T]], timeout_s: float | None = None) -> Iterator[EntityResponse[T]]:
+    """Each reply once it is there, the first first. Raises TimeoutError when `timeout_s` runs out in between."""
+    arrived: queue.SimpleQueue[EntityResponse[T]] = queue.SimpleQueue()
+    pending = 0
+    for response in responses:
+        pending += 1
+        response.add_done_callback(arrived.put)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    for done in range(pending):
+        try:
+            yield arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError(f"{pending - done} of {pending} replies were not there within {timeout_s} s") from None

@@ -1,0 +1,141 @@
+"""The node agent as a Ray actor: one per node, merges the reports of the processes there, and sees them end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+
+
+import ray
+
+from cluster_app.ray_calls import COORDINATOR, find_actor
+from observe.journal import Journal
+from observe.node_agent import NodeAgent, Report
+from observe.totals import Totals
+
+__all__ = ["AgentActor"]
+
+
+@ray.remote
+class AgentActor:
+    """Keeps the node's counts, and watches the node's processes by pidfd: their exit, seen here, is proof of death."""
+
+    def __init__(self, namespace: str, node_id: str, report_s: float) -> None:
+        self._namespace = namespace
+        self._node_id = node_id
+        self._report_s = report_s
+        session = ray.get_runtime_context().get_session_name()
+        folder = Path(tempfile.gettempdir()) / f"cluster_app-{os.getuid()}" / session / namespace
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._journal = Journal(str(folder / f"agent-{node_id}.sqlite"))
+        self._folder = folder
+        self._agent = NodeAgent(self._journal, time.time)
+        self._generation = 0
+        self._reported: dict[str, int] = {}
+        self._watched: dict[str, int] = {}
+        self._wanted: list[asyncio.Future[None]] = []
+        self._news: list[asyncio.Future[None]] = []
+        self._looked_back = False
+
+    def __repr__(self) -> str:
+        return f"agent({self._node_id[:8]})"
+
+    async def ready(self) -> None:
+        """Answer once the agent is up; after a restart, look for the processes that ended meanwhile."""
+        if not self._looked_back:
+            self._looked_back = True
+            for process, pid in self._agent.pids().items():
+                await self.watch(process, pid)
+
+    async def watch(self, process: str, pid: int) -> None:
+        """Notice when this process of this node ends."""
+        if process in self._watched or not pid:
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            await self._ended(process)
+            return
+        self._watched[process] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, self._exited, process)
+
+    def _exited(self, process: str) -> None:
+        descriptor = self._watched.pop(process)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        asyncio.get_running_loop().create_task(self._ended(process))
+
+    async def _ended(self, process: str) -> None:
+        self._agent.ended(process)
+        self._reported.pop(process, None)
+        self._wake(self._news)
+        if process.startswith("runner-"):
+            for _ in range(50):
+                coordinator = find_actor(COORDINATOR, self._namespace)
+                try:
+                    if coordinator is not None:
+                        await coordinator.proven_dead.remote(process)
+                        return
+                except Exception:
+                    pass  # the coordinator is away; a new one must hear it
+                await asyncio.sleep(0.1)
+
+    @staticmethod
+    def _wake(futures: list[asyncio.Future[None]]) -> None:
+        waiting, futures[:] = list(futures), []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def report(self, report: Report, generation: int) -> int:
+        """Take a report; answered when the next one is wanted. It is in the journal before that."""
+        self._agent.merge(report)
+        if report.final:
+            self._reported.pop(report.process, None)
+            descriptor = self._watched.pop(report.process, None)
+            if descriptor is not None and not report.process.startswith("runner-"):
+                asyncio.get_running_loop().remove_reader(descriptor)
+                os.close(descriptor)
+            elif descriptor is not None:
+                self._watched[report.process] = descriptor  # its end still has to be proven
+            self._wake(self._news)
+            return self._generation
+        await self.watch(report.process, report.pid)
+        self._reported[report.process] = generation
+        self._wake(self._news)
+        if generation < self._generation:
+            return self._generation
+        wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wanted.append(wanted)
+        await asyncio.wait([wanted], timeout=self._report_s)
+        return self._generation
+
+    async def collect(self, within_s: float = 2.0) -> tuple[Totals, Totals]:
+        """Have every living process of this node report, and return the sum: (totals, gauges)."""
+        self._generation += 1
+        mine = self._generation
+        self._wake(self._wanted)
+        deadline = time.monotonic() + within_s
+        while any(self._reported.get(process, 0) < mine for process in self._agent.processes()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._news.append(news)
+            await asyncio.wait([news], timeout=left)
+        return self._agent.totals(), self._agent.gauges()
+
+    async def pid(self) -> int:
+        """The agent's process id."""
+        return os.getpid()
+
+    async def forget(self) -> None:
+        """The service ends: remove the journal."""
+        self._journal.close()
+        for file in self._folder.glob(f"agent-{self._node_id}.sqlite*"):
+            file.unlink(missing_ok=True)
+
+

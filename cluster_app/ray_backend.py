@@ -1,0 +1,82 @@
+"""What stands behind a connection to a cluster on Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from cluster_app.ray_calls import COORDINATOR, find_actor
+from cluster_app.ray_reporter import Reporter
+from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from observe.snapshot import MetricsSnapshot
+from observe.totals import merge
+
+__all__ = ["RayBackend"]
+
+
+class RayBackend:
+    """Asks the coordinator; `end` ends what belongs to this connection alone."""
+
+    def __init__(self, namespace: str, reporter: Reporter, end: Callable[[], None] = lambda: None) -> None:
+        self._namespace = namespace
+        self._reporter = reporter
+        self._end = end
+
+    def _ask(self, method: str, *args: Any, within_s: float = 15.0) -> Any:
+        """Call the coordinator, through its restarts."""
+        deadline = time.monotonic() + within_s
+        while True:
+            coordinator = find_actor(COORDINATOR, self._namespace)
+            try:
+                if coordinator is not None:
+                    return ray.get(getattr(coordinator, method).remote(*args), timeout=within_s)
+            except RayError as error:
+                if time.monotonic() > deadline:
+                    raise ConnectionError(f"the coordinator did not answer: {error}") from error
+            if time.monotonic() > deadline:
+                raise ConnectionError(f"no coordinator in namespace {self._namespace!r}: was it shut down?")
+            time.sleep(0.05)
+
+    def status(self) -> ClusterStatus:
+        """Who is where, now."""
+        told = self._ask("status")
+        runners = [RunnerStatus(**runner) for runner in told["runners"]]
+        return ClusterStatus(
+            runners,
+            told["entities"],
+            sum(runner.shards for runner in runners),
+            [],
+            CoordinatorStatus(**told["coordinator"]),
+            told["version"],
+        )
+
+    def metrics(self) -> MetricsSnapshot:
+        """The sum over all nodes, after every living process has reported."""
+        return MetricsSnapshot(merge(self._ask("collect")))
+
+    def shutdown(self) -> None:
+        """Remove coordinator, runners and agents."""
+        self._end_connection()
+        coordinator = find_actor(COORDINATOR, self._namespace)
+        if coordinator is not None:
+            try:
+                ray.get(coordinator.stop.remote(), timeout=20)
+            except (RayError, TimeoutError):
+                pass
+            ray.kill(coordinator, no_restart=True)
+            deadline = time.monotonic() + 5
+            while find_actor(COORDINATOR, self._namespace) is not None and time.monotonic() < deadline:
+                time.sleep(0.01)
+        self._end()
+
+    def close(self) -> None:
+        """End this connection."""
+        self._end_connection()
+        self._end()
+
+    def _end_connection(self) -> None:
+        self._reporter.end()

@@ -1,0 +1,89 @@
+"""How this project calls Ray actors: by name, and without blocking.
+
+Decides what a failed call means for a lane: the runner is gone, or only out of reach.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
+
+from cluster_app.exchange import RunnerGone, RunnerUnreachable
+
+__all__ = ["COORDINATOR", "actor_names", "agent_name", "as_exchange_error", "boottime", "call", "find_actor", "here", "wait_for"]
+
+COORDINATOR = "coordinator"
+
+# CLOCK_BOOTTIME goes on while the machine sleeps, so a lease cannot outlive its time in a suspended laptop.
+boottime: Callable[[], float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+
+
+def agent_name(node_id: str) -> str:
+    """The name of a node's agent."""
+    return f"agent-{node_id}"
+
+
+def here() -> str:
+    """The id of the node that this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def find_actor(name: str, namespace: str) -> ActorHandle[Any] | None:
+    """The living actor of that name, or None. Asks the GCS, about a millisecond."""
+    try:
+        return ray.get_actor(name, namespace=namespace)  # type: ignore[no-any-return]  # Any in Ray's own types
+    except (ValueError, RayError):
+        return None
+
+
+def actor_names(namespace: str) -> set[str]:
+    """The names of the living actors of a namespace. Blocks for a call to the GCS."""
+    # Without all_namespaces Ray looks in the caller's own namespace, which is the job's.
+    return {a["name"] for a in ray.util.list_named_actors(all_namespaces=True) if a["namespace"] == namespace}
+
+
+def call(method: Any, *args: Any, told: Callable[[Any], None]) -> None:
+    """Call an actor's method; `told` hears the value or the error, once, on a thread of Ray's. Raises nothing.
+
+    That thread carries all answers of this process: `told` must not block.
+    """
+    try:
+        reference = method.remote(*args)
+    except BaseException as raised:
+        # Never from within this call: the caller may hold the lock that `told` wants.
+        threading.Thread(target=told, args=(raised,), daemon=True).start()
+        return
+    reference._on_completed(told)
+
+
+def wait_for(reference: Any, timeout_s: float) -> Any:
+    """Block a thread for a call's value. Raises what the call raised, or TimeoutError.
+
+    `ray.get` would do, but for a warning that it logs in every thread of an async actor.
+    """
+    return reference.future().result(timeout_s)
+
+
+def as_exchange_error(error: Any) -> BaseException:
+    """What a failed call to a runner means."""
+    if isinstance(error, ActorUnavailableError):
+        return RunnerUnreachable(str(error))
+    if isinstance(error, ActorDiedError | ActorUnschedulableError | RayActorError):
+        return RunnerGone("its process has ended")
+    if isinstance(error, RayTaskError):
+        return RunnerGone(f"it failed: {error}")
+    return RunnerUnreachable(str(error))

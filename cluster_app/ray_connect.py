@@ -1,0 +1,139 @@
+"""Connecting to a cluster on Ray, and starting it if it is not there."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import uuid
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from cluster_app.alarm import Alarm
+from cluster_app.client import Client
+from cluster_app.cluster import Cluster
+from cluster_app.config import ClusterConfig
+from cluster_app.envelope import Codec
+from cluster_app.ray_backend import RayBackend
+from cluster_app.ray_calls import COORDINATOR, boottime
+from cluster_app.ray_coordinator import CoordinatorActor
+from cluster_app.ray_reporter import Reporter
+from cluster_app.ray_transport import RayDirectory, RayTransport
+from cluster_app.version import VersionMismatch, __version__
+from observe.recorder import Recorder
+
+__all__ = ["connect"]
+
+# Fields that are a sender's own: the rest is the cluster's, and the first connection has decided it.
+_OWN_FIELDS = ("message_timeout_s", "max_in_flight", "batch_messages", "batch_bytes")
+
+
+def connect(
+    address: str | None = None, *, namespace: str = "cluster_app", config: ClusterConfig | None = None
+) -> Cluster:
+    """Connect to the cluster of this namespace, starting its service if there is none.
+
+    An initialised Ray is used as it is; else ``ray.init(address)`` decides by its own rules, and what it starts ends
+    with the connection. Coordinator, runners and agents are detached: they outlive this process.
+
+    :param namespace: the Ray namespace of the service; each has a cluster of its own.
+    :param config: the cluster's figures, if this connection starts it; a sender's own fields count in any case.
+    :raises VersionMismatch: the running service is of another version.
+    :raises ConnectionError: the service could not be started or does not answer.
+    """
+    config = config or ClusterConfig()
+    own_ray = not ray.is_initialized()
+    if own_ray:
+        ray.init(address=address, namespace=namespace, log_to_driver=False)
+    try:
+        return _connect(namespace, config, own_ray)
+    except BaseException:
+        if own_ray:
+            ray.shutdown()
+        raise
+
+
+def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
+    coordinator = CoordinatorActor.options(
+        name=COORDINATOR,
+        namespace=namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=2000,
+        num_cpus=0,
+        resources={"node:__internal_head__": 0.001},  # the GCS's fate is its own
+        enable_task_events=False,
+    ).remote(namespace, config.model_dump_json())
+    hello = _hello(coordinator)
+    if hello["version"] != __version__:
+        raise VersionMismatch(running=hello["version"], own=__version__, namespace=namespace)
+    cluster_config = ClusterConfig.model_validate_json(hello["config"])
+    own = {name: getattr(config, name) for name in _OWN_FIELDS if name in config.model_fields_set}
+    config = cluster_config.model_copy(update=own)
+
+    recorder = Recorder(enabled=config.metrics)
+    directory = RayDirectory(namespace)
+    incarnation = f"sender-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    transport = RayTransport(namespace)
+    rings: list[Any] = []
+    alarm = Alarm(boottime, lambda: rings[0](), "cluster-app-alarm")
+    client = Client(
+        incarnation,
+        config,
+        transport,
+        directory,
+        recorder,
+        Codec(attach=(ray.ObjectRef,)),
+        boottime,
+        alarm.at,
+    )
+    rings.append(client.tick)
+    client.term = hello["term"]
+    reporter = Reporter(namespace, incarnation, recorder, client.flush)
+
+    def end() -> None:
+        alarm.end()
+        directory.close()
+        transport.close()
+        recorder.close()
+        atexit.unregister(at_exit)
+        if own_ray:
+            ray.shutdown()
+
+    cluster = Cluster(client, RayBackend(namespace, _Closing(client, reporter), end), config)  # type: ignore[arg-type]
+    at_exit = partial(_close_at_exit, cluster)
+    # After Ray's own, so before it: a script that forgets to close still reports its last second.
+    atexit.register(at_exit)
+    return cluster
+
+
+class _Closing:
+    """Ends the client before the reporter's last report, so that what ends with it is counted."""
+
+    def __init__(self, client: Client, reporter: Reporter) -> None:
+        self._client = client
+        self._reporter = reporter
+
+    def end(self) -> None:
+        self._client.close()
+        self._reporter.end()
+
+
+def _close_at_exit(cluster: Cluster) -> None:
+    if ray.is_initialized():
+        cluster.close()
+
+
+def _hello(coordinator: Any) -> dict[str, Any]:
+    failure: Exception | None = None
+    for _ in range(5):
+        try:
+            hello: dict[str, Any] = ray.get(coordinator.hello.remote(), timeout=30)
+            return hello
+        except (RayError, TimeoutError) as error:
+            failure = error
+    raise ConnectionError(f"the coordinator does not answer: {failure}") from failure

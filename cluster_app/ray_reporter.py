@@ -1,0 +1,96 @@
+"""A process's reports to its node's agent.
+
+Decides when to report: once a second, at the end, and at once when somebody asks for the cluster's metrics: each
+report is a call that the agent answers after a second, or as soon as it wants the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ray.actor import ActorHandle
+
+from cluster_app.ray_calls import agent_name, find_actor, here, wait_for
+from observe.node_agent import Report
+from observe.recorder import Recorder, process_recorder
+from observe.totals import Totals, merge, subtract
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Reports what one connection or runner counts, from a thread of its own.
+
+    :param flush: moves what is counted outside the recorder into it.
+    """
+
+    def __init__(self, namespace: str, process: str, recorder: Recorder, flush: Callable[[], None]) -> None:
+        self._namespace = namespace
+        self._process = process
+        self._recorder = recorder
+        self._flush = flush
+        self._node_id = here()
+        self._started_unix_s = time.time()
+        self._sequence = 0
+        self._generation = 0
+        self._agent: ActorHandle[Any] | None = None
+        self._ended = threading.Event()
+        self._writing = threading.Lock()
+        # What this process counted outside the cluster before it joined is none of the cluster's.
+        self._before = process_recorder().totals()
+        self._thread = threading.Thread(target=self._run, name="cluster-app-reporter", daemon=True)
+        self._thread.start()
+
+    def report(self, *, final: bool = False) -> Report:
+        """What there is to report now."""
+        with self._writing:
+            try:
+                self._flush()
+            except Exception:  # a stalled or closing loop; the next report has it
+                if final:
+                    raise
+            own = subtract(process_recorder().totals(), self._before)
+            self._sequence += 1
+            return Report(
+                self._process,
+                self._sequence,
+                self._started_unix_s,
+                merge([self._recorder.totals(), own]),
+                Totals() if final or not self._recorder.enabled else _gauges([self._recorder, process_recorder()]),
+                final,
+                os.getpid(),
+            )
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                if self._agent is None:
+                    self._agent = find_actor(agent_name(self._node_id), self._namespace)
+                if self._agent is None:
+                    self._ended.wait(0.05)
+                    continue
+                report = self.report()
+                generation: int = wait_for(self._agent.report.remote(report, self._generation), 30)
+                self._generation = generation
+            except Exception:
+                # Its agent is away: another one comes, and cumulative totals lose nothing by waiting.
+                self._agent = None
+                self._ended.wait(0.2)
+
+    def end(self) -> None:
+        """Report for the last time, and wait a little until that has arrived."""
+        self._ended.set()
+        try:
+            agent = self._agent or find_actor(agent_name(self._node_id), self._namespace)
+            if agent is not None:
+                wait_for(agent.report.remote(self.report(final=True), self._generation), 2)
+        except Exception:
+            return  # no agent any more: then nobody counts
+
+
+def _gauges(recorders: Iterable[Recorder]) -> Totals:
+    return merge([recorder.gauges() for recorder in recorders])
