@@ -364,6 +364,7 @@ class Client:
         now = self.now()
         for frame, attachments in outbound.answered(answer.parcels):
             self._settle_frame(lane, frame, attachments, settlement, now)
+        lane.forget_settled()
 
     def _settle_frame(
         self, lane: SendingLane, frame: AnswerFrame, attachments: tuple[Any, ...], settlement: Settlement, now: float

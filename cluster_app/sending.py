@@ -153,8 +153,10 @@ class SendingLane:
 
     def settled_before(self, frame: int) -> bool:
         """Whether it is known what the runner refused of the frames before this one."""
-        unsettled = self.unsettled
+        return all(number >= frame for number in self.unsettled)
+
+    def forget_settled(self) -> None:
+        """Drop the frames whose fate is known; called after every answer, so few are ever kept."""
         acknowledged = self.outbound.acknowledged
-        for number in [n for n, needed in unsettled.items() if 0 <= needed <= acknowledged]:
-            del unsettled[number]
-        return all(number >= frame for number in unsettled)
+        for number in [n for n, needed in self.unsettled.items() if 0 <= needed <= acknowledged]:
+            del self.unsettled[number]
