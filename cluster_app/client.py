@@ -54,11 +54,15 @@ _MOST_BACKOFF_S = 1.0
 class Directory(Protocol):
     """The coordinator, as a sender sees it. `told` is called once, on any thread; nothing blocks or raises."""
 
-    def routes(self, known_version: int, told: Callable[[Routes | None | BaseException], None]) -> None: ...
+    def routes(self, known_version: int, told: Callable[[Routes | BaseException | None], None]) -> None:
+        """Tell where the shards are, when that is not what the caller knows already."""
+        ...
 
     def register(
         self, definition: EntityDefinition, replace: bool, told: Callable[[BaseException | None], None]
-    ) -> None: ...
+    ) -> None:
+        """Make a type's code known; ConnectionError if nobody answered."""
+        ...
 
 
 class LocalRunner(Protocol):
@@ -66,15 +70,25 @@ class LocalRunner(Protocol):
 
     runner_id: str
 
-    def may_leave(self) -> bool: ...
+    def may_leave(self) -> bool:
+        """Whether messages may leave this process now."""
+        ...
 
-    def call_soon(self, callback: Callable[[], None]) -> None: ...
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the runner's loop."""
+        ...
 
-    def here(self) -> bool: ...
+    def here(self) -> bool:
+        """Whether this is the thread of the runner's loop."""
+        ...
 
-    def take(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> ShardId | None: ...
+    def take(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> ShardId | None:
+        """Take a message over; returns its shard if that is not served here."""
+        ...
 
-    def cancel(self, sequence: int) -> None: ...
+    def cancel(self, sequence: int) -> None:
+        """The sender wants this message no more."""
+        ...
 
 
 class Client:
@@ -307,7 +321,9 @@ class Client:
             self._exchange(lane, parcel)
         lane.open = lane.calls < _WINDOW and lane.resume_at is None
 
-    def _exchange(self, lane: SendingLane, parcel: Parcel | None, *, resume: bool = False, wait_s: float = 0.0) -> None:
+    def _exchange(
+        self, lane: SendingLane, parcel: Parcel | None, *, resume: bool = False, wait_s: float = 0.0
+    ) -> None:
         cancel, lane.cancels = tuple(lane.cancels), []
         lane.spoke_at = self.now()
         request = Request(
@@ -318,7 +334,13 @@ class Client:
 
     def _poll(self, lane: SendingLane) -> None:
         """Have somebody at the runner who brings late answers, if no frame is on its way to do so."""
-        if lane.local or lane.polling or lane.calls or lane.resume_at is not None or not lane.outbound.in_flight:
+        if (
+            lane.local
+            or lane.polling
+            or lane.calls
+            or lane.resume_at is not None
+            or not lane.outbound.in_flight
+        ):
             return
         lane.polling = True
         self._exchange(lane, None, wait_s=_POLL_S)
@@ -367,7 +389,12 @@ class Client:
         lane.forget_settled()
 
     def _settle_frame(
-        self, lane: SendingLane, frame: AnswerFrame, attachments: tuple[Any, ...], settlement: Settlement, now: float
+        self,
+        lane: SendingLane,
+        frame: AnswerFrame,
+        attachments: tuple[Any, ...],
+        settlement: Settlement,
+        now: float,
     ) -> None:
         pop = lane.outbound.in_flight.pop
         end = settlement.end
@@ -387,7 +414,9 @@ class Client:
                     self._refused(lane, message, sequence, taken=frame.refused[position])
                     continue
                 if position in frame.errors:
-                    self._end(settlement, message, None, self._unpack_error(frame.errors[position], message), now)
+                    self._end(
+                        settlement, message, None, self._unpack_error(frame.errors[position], message), now
+                    )
                     continue
                 if position in frame.packed:
                     try:
@@ -454,7 +483,9 @@ class Client:
             self._send_all(settlement)
         settlement.wake()
 
-    def settle_locally(self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None) -> None:
+    def settle_locally(
+        self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None
+    ) -> None:
         """A message that this process's own runner took has ended."""
         settlement = Settlement()
         with self._lock:
@@ -528,7 +559,9 @@ class Client:
             if slot.held or slot.refused:
                 self._stranded[slot.shard] = slot
 
-    def _mark_resent(self, message: EntityResponse[Any], lane: SendingLane, sequence: int, reason: str) -> None:
+    def _mark_resent(
+        self, message: EntityResponse[Any], lane: SendingLane, sequence: int, reason: str
+    ) -> None:
         message.route.kind.resent(reason)
         if message.resent_as is None:
             message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", False)
@@ -592,7 +625,7 @@ class Client:
             self._wake_at(self.now() + _KEEP_ALIVE_S)
         return lane
 
-    def _routes_told(self, routes: Routes | None | BaseException) -> None:
+    def _routes_told(self, routes: Routes | BaseException | None) -> None:
         settlement = Settlement()
         with self._lock:
             self._asking = False
@@ -644,7 +677,8 @@ class Client:
     def _tend(self, lane: SendingLane, settlement: Settlement, now: float) -> None:
         if lane.next_due <= now:
             lane.next_due = min(
-                self._expire_in_flight(lane, settlement, now), self._expire_oldest(lane.outbound.queue, settlement, now)
+                self._expire_in_flight(lane, settlement, now),
+                self._expire_oldest(lane.outbound.queue, settlement, now),
             )
         if lane.next_due < float("inf"):
             self._wake_at(lane.next_due)
@@ -686,7 +720,9 @@ class Client:
             self._expire(settlement, message, now)
         return due
 
-    def _expire_oldest(self, messages: deque[EntityResponse[Any]], settlement: Settlement, now: float) -> float:
+    def _expire_oldest(
+        self, messages: deque[EntityResponse[Any]], settlement: Settlement, now: float
+    ) -> float:
         for message in messages:
             if message._settled or message.deadline is not None:
                 continue
@@ -712,7 +748,9 @@ class Client:
         elif not message.route.kind.of.registered:
             error = RunnerNotRegistered("its type was not registered before the deadline", **_data(message))
         elif slot.lane is None and slot.refused_by is not None:
-            error = EntityNotAssignedToRunner("the deadline came first", shard=str(slot.shard), **_data(message))
+            error = EntityNotAssignedToRunner(
+                "the deadline came first", shard=str(slot.shard), **_data(message)
+            )
         elif slot.lane is None:
             error = RunnerNotRegistered("no runner served its shard before the deadline", **_data(message))
         else:
@@ -796,7 +834,9 @@ class Client:
                 waiting += lane.outbound.queue
                 in_flight = list(lane.outbound.in_flight.values())
                 for message in in_flight:
-                    error: ClusterError = Cancelled("the connection was closed", may_have_run=True, **_data(message))
+                    error: ClusterError = Cancelled(
+                        "the connection was closed", may_have_run=True, **_data(message)
+                    )
                     self._end(settlement, message, None, error, now)
                 if not lane.local and lane.connection is not None:
                     request = Request(

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import pickle
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -75,14 +75,16 @@ def importable(shipped: ShippedType) -> bool:
 def load(shipped: ShippedType) -> EntityDefinition:
     """The definition from what was shipped. Raises whatever importing or unpickling raises."""
     if shipped.by_value:
-        cls = pickle.loads(shipped.by_value)
+        cls: Any = pickle.loads(shipped.by_value)
     else:
         cls = importlib.import_module(shipped.module)
         for name in shipped.qualname.split("."):
             cls = getattr(cls, name)
     definition = define(cls)
     # The digest names the code that was registered; where the source is not at hand it would come out otherwise.
-    return EntityDefinition(definition.name, definition.cls, definition.options, definition.messages, shipped.digest)
+    return EntityDefinition(
+        definition.name, definition.cls, definition.options, definition.messages, shipped.digest
+    )
 
 
 def _source_digest(module: str) -> str:

@@ -22,26 +22,45 @@ class ClusterConfig(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CLUSTER_APP_", frozen=True, extra="forbid")
 
-    runners_per_node: int = Field(1, ge=1, description="Runners on each node; one event loop uses one core.")
+    runners_per_node: int = Field(
+        default=1, ge=1, description="Runners on each node; one event loop uses one core."
+    )
     shards_per_group: int = Field(
-        300, ge=1, description="Shards of a group: the unit that moves, so some tens per runner spread the load evenly."
+        default=300,
+        ge=1,
+        description="Shards of a group: the unit that moves, so some tens per runner spread the load evenly.",
     )
     lease_s: float = Field(
-        3.0, gt=0, description="Seconds a runner may serve without hearing from the coordinator; bounds failover."
+        default=3.0,
+        gt=0,
+        description="Seconds a runner may serve without hearing from the coordinator; bounds failover.",
     )
     guard_s: float = Field(
-        0.1, ge=0, description="Seconds a runner takes off its lease, for clock drift and scheduling."
+        default=0.1, ge=0, description="Seconds a runner takes off its lease, for clock drift and scheduling."
     )
-    drift_s: float = Field(0.1, ge=0, description="Seconds the coordinator waits beyond a lease, for clock drift.")
-    message_timeout_s: float = Field(30.0, gt=0, description="Default deadline of a message, in seconds.")
+    drift_s: float = Field(
+        default=0.1, ge=0, description="Seconds the coordinator waits beyond a lease, for clock drift."
+    )
+    message_timeout_s: float = Field(
+        default=30.0, gt=0, description="Default deadline of a message, in seconds."
+    )
     lane: Literal["auto", "ray"] = Field(
-        "auto", description="How messages travel. Only Ray calls so far; auto takes the best there is."
+        default="auto",
+        description="How messages travel. Only Ray calls so far; auto takes the best there is.",
     )
-    max_in_flight: int = Field(1_000_000, ge=1, description="Unanswered messages per lane; one more is MailboxFull.")
-    batch_messages: int = Field(2048, ge=1, description="Messages per frame at most; a frame holds a runner for ms.")
-    batch_bytes: int = Field(1_000_000, ge=1, description="Bytes of arguments after which a frame is closed.")
+    max_in_flight: int = Field(
+        default=1_000_000, ge=1, description="Unanswered messages per lane; one more is MailboxFull."
+    )
+    batch_messages: int = Field(
+        default=2048, ge=1, description="Messages per frame at most; a frame holds a runner for ms."
+    )
+    batch_bytes: int = Field(
+        default=1_000_000, ge=1, description="Bytes of arguments after which a frame is closed."
+    )
     lane_silence_s: float = Field(
-        30.0, gt=0, description="Seconds after which a sender that says nothing is taken for gone."
+        default=30.0, gt=0, description="Seconds after which a sender that says nothing is taken for gone."
     )
-    report_s: float = Field(1.0, gt=0, description="Seconds between a process's reports of its counts.")
-    metrics: bool = Field(True, description="Whether messages and entities are counted.")
+    report_s: float = Field(
+        default=1.0, gt=0, description="Seconds between a process's reports of its counts."
+    )
+    metrics: bool = Field(default=True, description="Whether messages and entities are counted.")

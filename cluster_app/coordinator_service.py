@@ -123,7 +123,9 @@ class CoordinatorService:
                     self._recorder.counter(
                         cluster.shard_handoffs, reason=handoff.reason, outcome=handoff.outcome
                     ).value += 1
-                    self._recorder.histogram(cluster.shard_handoff, reason=handoff.reason).record(handoff.seconds)
+                    self._recorder.histogram(cluster.shard_handoff, reason=handoff.reason).record(
+                        handoff.seconds
+                    )
         if self.coordinator.version != self._seen_version:
             self._seen_version = self.coordinator.version
             self._wake()
@@ -137,7 +139,7 @@ class CoordinatorService:
     async def _change(self, within_s: float) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
         self._changed.append(future)
-        timer = self._loop.call_later(within_s, lambda: future.done() or future.set_result(None))
+        timer = self._loop.call_later(within_s, _done, future)
         try:
             await future
         finally:
@@ -207,3 +209,6 @@ class CoordinatorService:
         return self._types.get(name)
 
 
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -24,7 +24,6 @@ __all__ = [
     "MessageFrame",
     "Packed",
     "copied",
-    "is_atomic",
     "read_answers",
     "read_messages",
     "write",
@@ -90,6 +89,7 @@ class AnswerFrame(NamedTuple):
     :ivar values: for each answer its value, or None where `packed`, `errors` or `refused` says otherwise.
     :ivar packed: position to a pickled value.
     :ivar errors: position to a pickled error.
+    :ivar references: position to how many objects of the frame's attachments belong to the value.
     :ivar refused: position to whether the message had been taken before; its shard is not served here.
     """
 
@@ -100,7 +100,7 @@ class AnswerFrame(NamedTuple):
     packed: dict[int, bytes]
     errors: dict[int, bytes]
     refused: dict[int, bool]
-    references: dict[int, int] = {}
+    references: dict[int, int]
 
 
 class Packed(NamedTuple):
@@ -111,14 +111,6 @@ class Packed(NamedTuple):
 
     data: bytes
     attachments: tuple[Any, ...] = ()
-
-
-def is_atomic(arguments: tuple[Any, ...]) -> bool:
-    """Whether these can travel as they are. Subclasses cannot: `type` is exact."""
-    for argument in arguments:
-        if type(argument) not in Atoms:
-            return False
-    return True
 
 
 class _Attached:

@@ -81,4 +81,6 @@ class Connection(Protocol):
 class Transport(Protocol):
     """Opens ways to runners."""
 
-    def connect(self, runner_id: str) -> Connection: ...
+    def connect(self, runner_id: str) -> Connection:
+        """The way to that runner; never blocks."""
+        ...

@@ -20,10 +20,15 @@ def gather(*responses: EntityResponse[T], timeout_s: float | None = None) -> lis
     `timeout_s` bounds the whole wait; TimeoutError when it runs out. In a handler, ``await asyncio.gather(...)``.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    return [response.result(None if deadline is None else max(0.0, deadline - time.monotonic())) for response in responses]
+    return [
+        response.result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for response in responses
+    ]
 
 
-def as_completed(responses: Iterable[EntityResponse[T]], timeout_s: float | None = None) -> Iterator[EntityResponse[T]]:
+def as_completed(
+    responses: Iterable[EntityResponse[T]], timeout_s: float | None = None
+) -> Iterator[EntityResponse[T]]:
     """Each reply once it is there, the first first. Raises TimeoutError when `timeout_s` runs out in between."""
     arrived: queue.SimpleQueue[EntityResponse[T]] = queue.SimpleQueue()
     pending = 0
@@ -35,4 +40,6 @@ def as_completed(responses: Iterable[EntityResponse[T]], timeout_s: float | None
         try:
             yield arrived.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise TimeoutError(f"{pending - done} of {pending} replies were not there within {timeout_s} s") from None
+            raise TimeoutError(
+                f"{pending - done} of {pending} replies were not there within {timeout_s} s"
+            ) from None

@@ -7,7 +7,7 @@ number for each shard that was refused.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from cluster_app.envelope import AnswerFrame, Atoms, Codec, MessageFrame, write
@@ -25,7 +25,7 @@ class InboundLane:
     :ivar closed: the shards that were refused, each with the highest stream that is.
     :ivar unanswered: the accepted messages, by sequence number.
     :ivar heard_at: when the sender last asked for anything.
-    :ivar waiting: the exchange that is held until there are answers.
+    :ivar listener: called once when there are answers that no exchange has promised to take.
     :ivar promised: exchanges under way that will take what is there when they leave.
     """
 
@@ -33,7 +33,7 @@ class InboundLane:
         self.sender = f"{sender}/{number}"
         self.unanswered: dict[int, Delivery] = {}
         self.heard_at = 0.0
-        self.waiting: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
         self.promised = 0
         self._codec = codec
         self._next_frame = 0
@@ -98,7 +98,7 @@ class InboundLane:
         """A message that was taken and has not started goes back: its shard leaves this runner."""
         if self.unanswered.pop(delivery.sequence, None) is not None:
             self.refuse(delivery.sequence, shard, self.closed.get(shard, 0), taken=True)
-            if self.waiting is not None and not self.promised:
+            if self.listener is not None and not self.promised:
                 self._news()
 
     # -- answers
@@ -126,7 +126,7 @@ class InboundLane:
             value = None
         self._sequences.append(sequence)
         self._values.append(value)
-        if self.waiting is not None and not self.promised:
+        if self.listener is not None and not self.promised:
             self._news()
 
     def fail(self, sequence: int, error: BaseException) -> None:
@@ -134,7 +134,7 @@ class InboundLane:
         self._errors[len(self._sequences)] = self._codec.pack_error(error)
         self._sequences.append(sequence)
         self._values.append(None)
-        if self.waiting is not None and not self.promised:
+        if self.listener is not None and not self.promised:
             self._news()
 
     def publish(self) -> None:
@@ -167,9 +167,9 @@ class InboundLane:
         return parcels
 
     def _news(self) -> None:
-        waiting, self.waiting = self.waiting, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener()
 
     @property
     def published(self) -> int:

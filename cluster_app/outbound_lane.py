@@ -25,7 +25,9 @@ class OutboundLane:
     :ivar in_flight: sequence number to message, for those in a frame and not answered.
     """
 
-    def __init__(self, sender: str, number: int, runner_id: str, *, max_messages: int, max_bytes: int) -> None:
+    def __init__(
+        self, sender: str, number: int, runner_id: str, *, max_messages: int, max_bytes: int
+    ) -> None:
         self.sender = sender
         self.number = number
         self.runner_id = runner_id
@@ -148,12 +150,14 @@ class OutboundLane:
 def _extras(message: EntityResponse[Any], now: float) -> Extras:
     content, cause, route = message.args, message.cause, message.route
     packed = content if isinstance(content, Packed) else None
+    message_id, counted = message.resent_as or (None, False)
     return Extras(
         packed.data if packed is not None else None,
         None if message.deadline is None else message.deadline - now,
         cause.chain_onwards() if cause is not None else (),
         cause.trace if cause is not None else None,
         route.slot.stream,
-        *(message.resent_as or (None, False)),
+        message_id,
+        counted,
         len(packed.attachments) if packed is not None else 0,
     )

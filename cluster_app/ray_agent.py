@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 
-
 import ray
 
 from cluster_app.ray_calls import COORDINATOR, find_actor
@@ -137,5 +136,3 @@ class AgentActor:
         self._journal.close()
         for file in self._folder.glob(f"agent-{self._node_id}.sqlite*"):
             file.unlink(missing_ok=True)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -63,10 +64,8 @@ class RayBackend:
         self._end_connection()
         coordinator = find_actor(COORDINATOR, self._namespace)
         if coordinator is not None:
-            try:
+            with contextlib.suppress(RayError, TimeoutError):
                 ray.get(coordinator.stop.remote(), timeout=20)
-            except (RayError, TimeoutError):
-                pass
             ray.kill(coordinator, no_restart=True)
             deadline = time.monotonic() + 5
             while find_actor(COORDINATOR, self._namespace) is not None and time.monotonic() < deadline:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -24,7 +23,17 @@ from ray.exceptions import (
 
 from cluster_app.exchange import RunnerGone, RunnerUnreachable
 
-__all__ = ["COORDINATOR", "actor_names", "agent_name", "as_exchange_error", "boottime", "call", "find_actor", "here", "wait_for"]
+__all__ = [
+    "COORDINATOR",
+    "actor_names",
+    "agent_name",
+    "as_exchange_error",
+    "boottime",
+    "call",
+    "find_actor",
+    "here",
+    "wait_for",
+]
 
 COORDINATOR = "coordinator"
 
@@ -42,10 +51,10 @@ def here() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def find_actor(name: str, namespace: str) -> ActorHandle[Any] | None:
-    """The living actor of that name, or None. Asks the GCS, about a millisecond."""
+def find_actor(name: str, namespace: str) -> Any:
+    """The handle of the living actor of that name, or None. Asks the GCS, about a millisecond."""
     try:
-        return ray.get_actor(name, namespace=namespace)  # type: ignore[no-any-return]  # Any in Ray's own types
+        return ray.get_actor(name, namespace=namespace)
     except (ValueError, RayError):
         return None
 
@@ -53,7 +62,8 @@ def find_actor(name: str, namespace: str) -> ActorHandle[Any] | None:
 def actor_names(namespace: str) -> set[str]:
     """The names of the living actors of a namespace. Blocks for a call to the GCS."""
     # Without all_namespaces Ray looks in the caller's own namespace, which is the job's.
-    return {a["name"] for a in ray.util.list_named_actors(all_namespaces=True) if a["namespace"] == namespace}
+    found: list[Any] = ray.util.list_named_actors(all_namespaces=True)
+    return {actor["name"] for actor in found if actor["namespace"] == namespace}
 
 
 def call(method: Any, *args: Any, told: Callable[[Any], None]) -> None:

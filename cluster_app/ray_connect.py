@@ -56,7 +56,8 @@ def connect(
 
 
 def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
-    coordinator = CoordinatorActor.options(
+    coordinators: Any = CoordinatorActor
+    coordinator = coordinators.options(
         name=COORDINATOR,
         namespace=namespace,
         lifetime="detached",

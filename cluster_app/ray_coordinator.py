@@ -6,6 +6,7 @@ Decides how many agents and runners there are. Who owns what is `coordinator`'s 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import uuid
@@ -72,10 +73,8 @@ class CoordinatorActor:
     async def _staff(self, service: CoordinatorService) -> None:
         """See to it that each node has its agent and its runners."""
         while not self._stopping:
-            try:
+            with contextlib.suppress(RayError):
                 await self._staff_once(service)
-            except RayError:
-                pass  # the GCS is away; nothing can be started just now
             try:
                 await asyncio.wait_for(self._staffing.wait(), 1.0)
             except TimeoutError:
@@ -97,14 +96,20 @@ class CoordinatorActor:
                 "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
             }
             if agent_name(node_id) not in names:
-                agent = AgentActor.options(
-                    name=agent_name(node_id), max_restarts=-1, max_concurrency=2000, get_if_exists=True, **placed
+                agents: Any = AgentActor
+                agent = agents.options(
+                    name=agent_name(node_id),
+                    max_restarts=-1,
+                    max_concurrency=2000,
+                    get_if_exists=True,
+                    **placed,
                 ).remote(self._namespace, node_id, self._config.report_s)
                 await agent.ready.remote()
             mine = [n for n in names if n.startswith(f"runner-{node_id[:8]}-") and n not in self._dead]
             for _ in range(self._config.runners_per_node - len(mine)):
                 runner_id = f"runner-{node_id[:8]}-{uuid.uuid4().hex[:8]}"
-                runner = RunnerActor.options(
+                runners: Any = RunnerActor
+                runner = runners.options(
                     name=runner_id, max_restarts=0, max_concurrency=10_000, enable_task_events=False, **placed
                 ).remote(runner_id, self._namespace, self._config.model_dump_json())
                 runner.start.remote()
@@ -166,10 +171,8 @@ class CoordinatorActor:
             handle = find_actor(view.runner_id, self._namespace)
             state: dict[str, Any] = {"entities": {}, "lanes": 0}
             if handle is not None:
-                try:
+                with contextlib.suppress(RayError, TimeoutError):
                     state = await asyncio.wait_for(handle.state.remote(), 2.0)
-                except (RayError, TimeoutError):
-                    pass  # it is listed as it was last heard of
             for name, live in state["entities"].items():
                 entities[name] = entities.get(name, 0) + live
             runners.append(
@@ -206,21 +209,19 @@ class CoordinatorActor:
         self._stopping = True
         self._staffing.set()
         names = await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace)
-        runners = [a for n in names if n.startswith("runner-") and (a := find_actor(n, self._namespace)) is not None]
+        runners = [
+            a for n in names if n.startswith("runner-") and (a := find_actor(n, self._namespace)) is not None
+        ]
         for runner in runners:
-            try:
+            with contextlib.suppress(RayError, TimeoutError):
                 await asyncio.wait_for(runner.stop.remote(), 5.0)
-            except (RayError, TimeoutError):
-                pass  # it is ended below all the same
             ray.kill(runner, no_restart=True)
         self._reporter._ended.set()
         for name in names:
             agent = find_actor(name, self._namespace) if name.startswith("agent-") else None
             if agent is not None:
-                try:
+                with contextlib.suppress(RayError, TimeoutError):
                     await asyncio.wait_for(agent.forget.remote(), 5.0)
-                except (RayError, TimeoutError):
-                    pass
                 ray.kill(agent, no_restart=True)
         service.close()
         store = RayKeyValue()

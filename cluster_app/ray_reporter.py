@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ray.actor import ActorHandle
-
 from cluster_app.ray_calls import agent_name, find_actor, here, wait_for
 from observe.node_agent import Report
 from observe.recorder import Recorder, process_recorder
@@ -37,7 +35,7 @@ class Reporter:
         self._started_unix_s = time.time()
         self._sequence = 0
         self._generation = 0
-        self._agent: ActorHandle[Any] | None = None
+        self._agent: Any = None
         self._ended = threading.Event()
         self._writing = threading.Lock()
         # What this process counted outside the cluster before it joined is none of the cluster's.
@@ -60,7 +58,9 @@ class Reporter:
                 self._sequence,
                 self._started_unix_s,
                 merge([self._recorder.totals(), own]),
-                Totals() if final or not self._recorder.enabled else _gauges([self._recorder, process_recorder()]),
+                Totals()
+                if final or not self._recorder.enabled
+                else _gauges([self._recorder, process_recorder()]),
                 final,
                 os.getpid(),
             )

@@ -9,7 +9,6 @@ import asyncio
 import os
 import pickle
 import threading
-from functools import partial
 from typing import Any
 
 import ray
@@ -56,7 +55,7 @@ class RunnerActor:
 
     async def start(self) -> None:
         """Begin to ask for shards, once."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         RUNNER_THREADS.add(threading.get_ident())
         config, namespace = self._config, self._namespace
         node_id = here()
@@ -66,7 +65,16 @@ class RunnerActor:
         local = LocalLane(loop, threading.get_ident())
         self._directory = RayDirectory(namespace)
         self._runner = runner = Runner(
-            self._runner_id, node_id, os.getpid(), config, loop, boottime, recorder, codec, neighbourhood, self._definition
+            self._runner_id,
+            node_id,
+            os.getpid(),
+            config,
+            loop,
+            boottime,
+            recorder,
+            codec,
+            neighbourhood,
+            self._definition,
         )
         self._client = client = Client(
             self._runner_id,
@@ -76,12 +84,11 @@ class RunnerActor:
             recorder,
             codec,
             boottime,
-            partial(loop.call_soon_threadsafe, self._wake_at),
+            self._wake_soon,
             local,
         )
         local.join(client, runner)
         neighbourhood.join(client)
-        self._loop = loop
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
@@ -101,6 +108,9 @@ class RunnerActor:
                 except RayError:
                     pass
             await asyncio.sleep(0.05)
+
+    def _wake_soon(self, when: float) -> None:
+        self._loop.call_soon_threadsafe(self._wake_at, when)
 
     def _wake_at(self, when: float) -> None:
         self._loop.call_later(max(0.0, when - boottime()), self._client.tick)
@@ -174,7 +184,9 @@ class RunnerActor:
                 lease = wait_for(coordinator.renew.remote(self._runner.renewal()), self._config.lease_s)
             except RayTaskError as error:
                 if isinstance(error.cause, RunnerEnded):
-                    os._exit(1)  # proven dead, so others may serve its shards: nothing may leave here any more
+                    os._exit(
+                        1
+                    )  # proven dead, so others may serve its shards: nothing may leave here any more
                 coordinator = None
                 self._ended.wait(0.05)
                 continue

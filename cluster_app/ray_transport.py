@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
 from cluster_app.code import TypeConflict, ship, travels_by_value
@@ -61,7 +60,7 @@ def _read_answer(value: Any) -> Answer:
 class _RunnerConnection:
     """Requests wait until the actor is found: that blocks, and the caller may be the thread that must not."""
 
-    def __init__(self, find: Callable[[], ActorHandle[Any] | None], worker: ThreadPoolExecutor) -> None:
+    def __init__(self, find: Callable[[], Any], worker: ThreadPoolExecutor) -> None:
         self._find = find
         self._exchange: Any = None
         self._waiting: list[tuple[Request, Told]] | None = []
@@ -123,18 +122,18 @@ class RayDirectory:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._known: ActorHandle[Any] | None = None
+        self._known: Any = None
         # Calls that block go here: finding an actor, pickling and registering code.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="cluster-app-directory")
 
-    def _coordinator(self) -> ActorHandle[Any]:
+    def _coordinator(self) -> Any:
         if self._known is None:
             self._known = find_actor(COORDINATOR, self._namespace)
         if self._known is None:
             raise ConnectionError(f"no coordinator in namespace {self._namespace!r}")
         return self._known
 
-    def routes(self, known_version: int, told: Callable[[Routes | None | BaseException], None]) -> None:
+    def routes(self, known_version: int, told: Callable[[Routes | BaseException | None], None]) -> None:
         """Where the shards are; the coordinator holds the question while it has nothing new."""
 
         def heard(value: Any) -> None:

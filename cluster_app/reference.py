@@ -17,8 +17,8 @@ from entities.errors import MalformedMessage
 from entities.response import EntityResponse
 
 if TYPE_CHECKING:
-    from cluster_app.client import Client, MessageKind
-    from cluster_app.sending import ShardSlot
+    from cluster_app.client import Client
+    from cluster_app.sending import MessageKind, ShardSlot
 
 __all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster"]
 
@@ -30,10 +30,26 @@ class OutgoingMessage:
     :ivar slot: the entity's shard, as this sender sees it.
     """
 
-    __slots__ = ("_inbox", "_now", "_pump", "client", "entity_id", "kind", "name", "reference", "slot", "timeout_s")
+    __slots__ = (
+        "_inbox",
+        "_now",
+        "_pump",
+        "client",
+        "entity_id",
+        "kind",
+        "name",
+        "reference",
+        "slot",
+        "timeout_s",
+    )
 
     def __init__(
-        self, reference: Reference, client: Client, kind: MessageKind, slot: ShardSlot, timeout_s: float | None
+        self,
+        reference: Reference,
+        client: Client,
+        kind: MessageKind,
+        slot: ShardSlot,
+        timeout_s: float | None,
     ) -> None:
         self.reference = reference
         self.client = client
@@ -96,8 +112,10 @@ class OutgoingMessage:
             response.args = error
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: a call would be local, and the entity is elsewhere."""
         raise TypeError(
-            f"{self} is a message to another object: send it with {self.name}.remote(...) and await or .result() the reply"
+            f"{self} is a message to another object: send it with {self.name}.remote(...), "
+            "then await the reply or take its .result()"
         )
 
     def __str__(self) -> str:

@@ -140,9 +140,7 @@ class Runner:
 
     async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
         wanted = {(shard.group, shard.number) for shard in shards}
-        while any(
-            (a.hosted.definition.options.group, a.shard) in wanted for a in self.host.activations()
-        ):
+        while any((a.hosted.definition.options.group, a.shard) in wanted for a in self.host.activations()):
             await asyncio.sleep(0.005)
         for shard in shards:
             self.tenure.released(shard)
@@ -161,9 +159,10 @@ class Runner:
         key = (request.sender, request.lane)
         lane = self._lanes.get(key)
         if lane is None:
-            if request.close or request.acknowledged or (request.parcel is not None and request.parcel.number):
-                if request.parcel is None or request.parcel.number > 1 or request.acknowledged:
-                    return Answer(-1, 0)
+            # A lane begins with its first frames, which may overtake each other; anything else is of a lane that
+            # was forgotten here, or never was.
+            if request.parcel is None or request.parcel.number >= 2 or request.acknowledged:
+                return Answer(-1, 0)
             lane = self._lanes[key] = InboundLane(request.sender, request.lane, self._codec)
         lane.heard_at = self._now()
         lane.acknowledge(request.acknowledged)
@@ -198,16 +197,17 @@ class Runner:
         return Answer(lane.received, lane.published)
 
     async def _news(self, lane: InboundLane, wait_s: float) -> None:
-        if lane.waiting is not None and not lane.waiting.done():
-            lane.waiting.set_result(None)  # the sender asks anew, so the older question was lost
-        lane.waiting = waiting = self._loop.create_future()
-        timer = self._loop.call_later(wait_s, _done, waiting)
+        if lane.listener is not None:
+            lane.listener()  # the sender asks anew, so the older question was lost
+        told: asyncio.Future[None] = self._loop.create_future()
+        lane.listener = listener = partial(_done, told)
+        timer = self._loop.call_later(wait_s, listener)
         try:
-            await waiting
+            await told
         finally:
             timer.cancel()
-            if lane.waiting is waiting:
-                lane.waiting = None
+            if lane.listener is listener:
+                lane.listener = None
 
     async def _learn(self, name: str) -> None:
         definition = await self._definition(name)
@@ -235,6 +235,7 @@ class Runner:
             message = kinds[kind]
             sequence = frame.first + position
             extra = extras.get(position) if extras else None
+            mine: tuple[Any, ...] = ()
             if extra is not None:
                 mine, used = attachments[used : used + extra.references], used + extra.references
             if not isinstance(message, HostedMessage):
@@ -277,7 +278,9 @@ class Runner:
         hosted = self.host.hosted(name)
         if hosted is None:
             return lambda entity_id: RunnerNotRegistered(
-                "no such entity type is registered", address=EntityAddress(name, entity_id), runner=self.runner_id
+                "no such entity type is registered",
+                address=EntityAddress(name, entity_id),
+                runner=self.runner_id,
             )
         message = hosted.messages.get(method)
         if message is None:
@@ -332,7 +335,9 @@ class Runner:
         """Accept a message from this very process; returns the shard if it is not served here."""
         origin = self._local_lanes.get(lane.outbound.number)
         if origin is None:
-            origin = self._local_lanes[lane.outbound.number] = _LocalOrigin(lane, self._local, self._codec, answered)
+            origin = self._local_lanes[lane.outbound.number] = _LocalOrigin(
+                lane, self._local, self._codec, answered
+            )
         route = message.route
         name, method = route.kind.names
         kind = self._kind(name, method)
@@ -384,7 +389,7 @@ class Runner:
         """Forget lanes whose sender has fallen silent; what they sent and has not started never will."""
         silent_since = self._now() - self._config.lane_silence_s
         for key, lane in list(self._lanes.items()):
-            if lane.heard_at < silent_since and lane.waiting is None:
+            if lane.heard_at < silent_since and lane.listener is None:
                 self._forget(key, lane)
 
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
@@ -409,8 +414,8 @@ class Runner:
         """Let every entity go and stop."""
         await self.host.close()
         for lane in self._lanes.values():
-            if lane.waiting is not None and not lane.waiting.done():
-                lane.waiting.set_result(None)
+            if lane.listener is not None:
+                lane.listener()
 
     def _gauges(self) -> Iterable[tuple[Instrument, Mapping[str, str], float]]:
         healthy = self._now() < self.tenure.lease_end

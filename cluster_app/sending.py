@@ -75,7 +75,9 @@ class MessageKind:
             recorder.histogram(cluster.message_latency, **labels, outcome="ok").record_many(self.took_ok)
             self.took_ok.clear()
         if self.took_error:
-            recorder.histogram(cluster.message_latency, **labels, outcome="error").record_many(self.took_error)
+            recorder.histogram(cluster.message_latency, **labels, outcome="error").record_many(
+                self.took_error
+            )
             self.took_error.clear()
         for reason, count in self.errors.items():
             recorder.counter(cluster.errors, **labels, type=reason).value += count
@@ -95,7 +97,18 @@ class ShardSlot:
     :ivar stream: how often the stream to this shard was restarted.
     """
 
-    __slots__ = ("backoff_s", "held", "lane", "mark", "refused", "refused_by", "refusing_lane", "retry_at", "shard", "stream")
+    __slots__ = (
+        "backoff_s",
+        "held",
+        "lane",
+        "mark",
+        "refused",
+        "refused_by",
+        "refusing_lane",
+        "retry_at",
+        "shard",
+        "stream",
+    )
 
     def __init__(self, shard: ShardId) -> None:
         self.shard = shard

@@ -22,6 +22,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.thread.start()
 
     def time(self) -> float:
+        """The stepped clock, in seconds."""
         return self.clock_s
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:

@@ -105,7 +105,13 @@ class _Memory:
     def _lead(self) -> None:
         incarnation = f"coordinator-{next(self._numbers)}"
         service = CoordinatorService(
-            "memory", incarnation, self._kv, self._config, self._loop, self._loop.time, self._coordinator_counts
+            "memory",
+            incarnation,
+            self._kv,
+            self._config,
+            self._loop,
+            self._loop.time,
+            self._coordinator_counts,
         )
         self._service[:] = [service]
 
@@ -145,7 +151,7 @@ class _Memory:
     def connect(self, runner_id: str) -> Connection:
         return self._runners.get(runner_id) or _Nobody(runner_id, self._loop)
 
-    def routes(self, known_version: int, told: Callable[[Routes | None | BaseException], None]) -> None:
+    def routes(self, known_version: int, told: Callable[[Routes | BaseException | None], None]) -> None:
         async def ask() -> None:
             told(await self._service[0].routes(known_version))
 

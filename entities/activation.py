@@ -58,7 +58,13 @@ class Activation:
     )
 
     def __init__(
-        self, hosted: HostedType, entity_id: str, entity: Entity, shard: int, epoch: tuple[int, int], now: float
+        self,
+        hosted: HostedType,
+        entity_id: str,
+        entity: Entity,
+        shard: int,
+        epoch: tuple[int, int],
+        now: float,
     ) -> None:
         self.hosted = hosted
         self.entity_id = entity_id
@@ -80,7 +86,7 @@ class HostedMessage:
     :ivar took_ok, took_error: handler durations, seconds.
     """
 
-    __slots__ = ("declaration", "function", "hosted", "is_async", "name", "took_error", "took_ok", "_cells")
+    __slots__ = ("_cells", "declaration", "function", "hosted", "is_async", "name", "took_error", "took_ok")
 
     def __init__(self, hosted: HostedType, declaration: MessageDeclaration) -> None:
         self.hosted = hosted
@@ -105,7 +111,10 @@ class HostedMessage:
         cell = self._cells.get(outcome)
         if cell is None:
             cell = self._cells[outcome] = recorder.histogram(
-                cluster.handler_duration, entity_type=self.hosted.definition.name, method=self.name, outcome=outcome
+                cluster.handler_duration,
+                entity_type=self.hosted.definition.name,
+                method=self.name,
+                outcome=outcome,
             )
         return cell
 
@@ -170,7 +179,9 @@ class HostedType:
             self.activated = 0
         for outcome, took in self.activation_took.items():
             if took:
-                recorder.histogram(cluster.entity_activation, entity_type=name, outcome=outcome).record_many(took)
+                recorder.histogram(cluster.entity_activation, entity_type=name, outcome=outcome).record_many(
+                    took
+                )
                 took.clear()
         for reason, count in self.deactivated.items():
             recorder.counter(cluster.entity_deactivations, entity_type=name, reason=reason).value += count
@@ -182,5 +193,7 @@ class HostedType:
     def _histogram(self, recorder: Recorder, instrument: Any) -> HistogramCell:
         cell = self._cells.get(instrument.name)
         if cell is None:
-            cell = self._cells[instrument.name] = recorder.histogram(instrument, entity_type=self.definition.name)
-        return cell  # type: ignore[no-any-return]  # one dict for cells of one kind
+            cell = self._cells[instrument.name] = recorder.histogram(
+                instrument, entity_type=self.definition.name
+            )
+        return cell

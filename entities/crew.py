@@ -43,6 +43,7 @@ class OpenGate:
     until = float("inf")
 
     def opened(self) -> asyncio.Future[None]:
+        """Done already."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_result(None)
         return future
@@ -190,7 +191,7 @@ async def _prepared(job: Delivery) -> Any:
 
 
 class _Rest:
-    """What is left of a handler after its first step, each step in the handler's own context and with the right to run."""
+    """What is left of a handler after its first step: each step in its own context, and with the right to run."""
 
     __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate")
 

@@ -32,11 +32,17 @@ _ENTITY_TAG = "__cluster_entity__"
 class BoundMessage(Protocol[P, R_co, T_co]):
     """A message of one entity: call it directly inside and in unit tests, send it with ``.remote`` outside."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the method itself."""
+        ...
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> EntityResponse[T_co]: ...
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> EntityResponse[T_co]:
+        """Send it; whatever goes wrong ends in the reply."""
+        ...
 
-    def options(self, *, timeout_s: float | None = ...) -> BoundMessage[P, R_co, T_co]: ...
+    def options(self, *, timeout_s: float | None = ...) -> BoundMessage[P, R_co, T_co]:
+        """The same message with a deadline of its own, in seconds."""
+        ...
 
 
 class Message(Protocol[P, R_co, T_co]):
@@ -90,9 +96,13 @@ def message(function: Any = None, /, *, idempotent: bool = False) -> Any:
         if not inspect.isfunction(function):
             raise TypeError(f"@message declares a function defined in the class body, not {function!r}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"@message {function.__qualname__} is a generator; a message has one reply, so return a list")
+            raise TypeError(
+                f"@message {function.__qualname__} is a generator; a message has one reply, so return a list"
+            )
         if function.__name__.startswith("_"):
-            raise TypeError(f"@message {function.__qualname__}: a name with a leading underscore is not public")
+            raise TypeError(
+                f"@message {function.__qualname__}: a name with a leading underscore is not public"
+            )
         setattr(function, _MESSAGE_TAG, {"idempotent": idempotent})
         return function
 
@@ -115,13 +125,17 @@ class EntityOptions:
         if self.name is not None and (not isinstance(self.name, str) or not self.name or "/" in self.name):
             raise ValueError(f"@entity(name={self.name!r}): a type name is a non-empty str without '/'")
         if self.max_idle_time is not None and not self.max_idle_time > 0:
-            raise ValueError(f"@entity(max_idle_time={self.max_idle_time!r}): seconds above 0, or None for never")
+            raise ValueError(
+                f"@entity(max_idle_time={self.max_idle_time!r}): seconds above 0, or None for never"
+            )
         if not isinstance(self.mailbox_capacity, int) or self.mailbox_capacity < 1:
             raise ValueError(f"@entity(mailbox_capacity={self.mailbox_capacity!r}): at least 1 message")
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ValueError(f"@entity(concurrency={self.concurrency!r}): at least 1 message at a time")
         if self.hosting != "shard":
-            raise ValueError(f"@entity(hosting={self.hosting!r}): this version hosts entities by 'shard' only")
+            raise ValueError(
+                f"@entity(hosting={self.hosting!r}): this version hosts entities by 'shard' only"
+            )
         if not self.group or ":" in self.group:
             raise ValueError(f"@entity(group={self.group!r}): a group name is a non-empty str without ':'")
 
@@ -171,6 +185,7 @@ class MessageDeclaration:
 
     @classmethod
     def of(cls, name: str, function: Any) -> MessageDeclaration:
+        """Read a tagged function."""
         parameters = list(inspect.signature(function).parameters.values())[1:]  # without self
         by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         needs_keyword = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
@@ -263,7 +278,12 @@ def _digest(cls: type[Entity], options: EntityOptions) -> str:
         try:
             source = inspect.getsource(ancestor)
         except (OSError, TypeError):  # typed at a prompt: the code objects are what there is
-            source = repr(sorted((k, getattr(v, "__code__", v).__class__.__name__, getattr(getattr(v, "__code__", None), "co_code", b""))
-                                 for k, v in vars(ancestor).items() if not k.startswith("__")))  # fmt: skip
+            source = "".join(map(_code_text, sorted(vars(ancestor).items(), key=lambda item: item[0])))
         digest.update(source.encode())
     return digest.hexdigest()
+
+
+def _code_text(attribute: tuple[str, Any]) -> str:
+    name, value = attribute
+    code = getattr(value, "__code__", None)
+    return "" if code is None else f"{name} {code.co_code.hex()} {code.co_names} {code.co_varnames}\n"

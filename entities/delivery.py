@@ -17,9 +17,13 @@ class Answerable(Protocol):
     """Where a message came from, and where its answer goes: a lane, or this very process."""
 
     @property
-    def sender(self) -> str: ...
+    def sender(self) -> str:
+        """Who sends, as part of message ids."""
+        ...
 
-    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None: ...
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
+        """The message has ended; a second call for it does nothing."""
+        ...
 
 
 class Delivery:

@@ -94,7 +94,9 @@ class ClusterError(Exception):
         parts = [f"{target}: {self.summary}" if target else self.summary]
         if self.detail:
             parts.append(f": {self.detail}")
-        where = [f"{name} {value}" for name, value in (("shard", self.shard), ("runner", self.runner)) if value]
+        where = [
+            f"{name} {value}" for name, value in (("shard", self.shard), ("runner", self.runner)) if value
+        ]
         if where:
             parts.append(f" ({', '.join(where)})")
         if self.may_have_run and not self.default_may_have_run:

@@ -38,7 +38,9 @@ __all__ = ["EntityHost", "Neighbours"]
 class Neighbours(Protocol):
     """The rest of the cluster, as an entity sees it."""
 
-    def entity(self, entity_type: type[Any], entity_id: str, /) -> Any: ...
+    def entity(self, entity_type: type[Any], entity_id: str, /) -> Any:
+        """A reference to another entity."""
+        ...
 
 
 class EntityHost:
@@ -95,7 +97,9 @@ class EntityHost:
         if hosted is not message.hosted:  # the entity runs replaced code
             older = hosted.messages.get(message.name)
             if older is None:
-                return MalformedMessage("the living entity's older code does not declare it", address=_address(delivery))
+                return MalformedMessage(
+                    "the living entity's older code does not declare it", address=_address(delivery)
+                )
             delivery.message = message = older
         wrong = message.declaration.binds(delivery.args, delivery.kwargs)
         if wrong is not None:
@@ -234,7 +238,9 @@ class EntityHost:
             return
         mailbox = activation.mailbox
         concurrency = activation.hosted.definition.options.concurrency
-        while mailbox is not None and activation.phase is Phase.ACTIVE and len(activation.running) < concurrency:
+        while (
+            mailbox is not None and activation.phase is Phase.ACTIVE and len(activation.running) < concurrency
+        ):
             delivery = mailbox.take()
             if not len(mailbox):
                 activation.mailbox = mailbox = None
@@ -316,7 +322,9 @@ class EntityHost:
         except BaseException as raised:
             import logging
 
-            logging.getLogger("entities").error("on_deactivate of %s raised", _name(activation), exc_info=raised)
+            logging.getLogger("entities").error(
+                "on_deactivate of %s raised", _name(activation), exc_info=raised
+            )
             reason = "failed"
         if activation.phase is Phase.STOPPING:
             self._gone(activation, reason)
@@ -479,7 +487,10 @@ def _unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
     """Why a message that never started ends."""
     kind = Cancelled if delivery.cancelled or detail else Timeout
     return kind(
-        detail or "it had not started", address=_address(delivery), method=delivery.message.name, may_have_run=False
+        detail or "it had not started",
+        address=_address(delivery),
+        method=delivery.message.name,
+        may_have_run=False,
     )
 
 
@@ -488,7 +499,10 @@ def _as_answer(delivery: Delivery, raised: BaseException) -> ClusterError:
         return Cancelled(address=_address(delivery), method=delivery.message.name, may_have_run=True)
     text = "".join(traceback.format_exception(raised))
     error = HandlerError(
-        f"{type(raised).__name__}: {raised}", traceback_text=text, address=_address(delivery), method=delivery.message.name
+        f"{type(raised).__name__}: {raised}",
+        traceback_text=text,
+        address=_address(delivery),
+        method=delivery.message.name,
     )
     error.__cause__ = raised
     return error

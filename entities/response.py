@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Generic, TypeVar, cast
 
-__all__ = ["EntityResponse", "RUNNER_THREADS", "Settlement", "settle"]
+__all__ = ["RUNNER_THREADS", "EntityResponse", "Settlement", "settle"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -52,7 +52,9 @@ class EntityResponse(Generic[T_co]):
         self.deadline: float | None = None
         self.resent_as: tuple[str, bool] | None = None  # its first id, and whether a runner has counted it
         self.flight: int | None = None
+        self._value: Any
         self._settled = False
+        self._error: BaseException | None = None
         self._waiters: list[Any] | None = None
 
     def done(self) -> bool:
@@ -110,12 +112,15 @@ class EntityResponse(Generic[T_co]):
         return self._error
 
     def __repr__(self) -> str:
-        state = "pending" if not self._settled else "ok" if self._error is None else type(self._error).__name__
+        state = (
+            "pending" if not self._settled else "ok" if self._error is None else type(self._error).__name__
+        )
         return f"<EntityResponse {self.route} {state}>"
 
     def _outcome(self) -> T_co:
-        if self._error is not None:
-            raise self._error
+        error: BaseException | None = self._error
+        if error is not None:
+            raise error
         return cast(T_co, self._value)
 
     def _when_settled(self, waiter: Any) -> None:
@@ -205,5 +210,3 @@ def _report(waiter: Any, error: Exception) -> None:
     import logging
 
     logging.getLogger(__name__).error("a done-callback of a reply raised: %r", waiter, exc_info=error)
-
-
