@@ -3,12 +3,16 @@
 ``connect`` gives a `Cluster`; ``cluster.entity(Type, id)`` a reference to the one live entity of that address.
 """
 
-from cluster_app.cluster import Cluster
-from cluster_app.code import TypeConflict
-from cluster_app.config import ClusterConfig
-from cluster_app.gathering import as_completed, gather
-from cluster_app.version import VersionMismatch, __version__
-from entities import (
+from cluster_app.floors import check_floors
+
+check_floors()  # before the first import of another floor, which would fail in some other way
+
+from cluster_app.cluster import Cluster  # noqa: E402  # see above
+from cluster_app.code import TypeConflict  # noqa: E402
+from cluster_app.config import ClusterConfig  # noqa: E402
+from cluster_app.gathering import as_completed, gather  # noqa: E402
+from cluster_app.version import VersionMismatch, __version__  # noqa: E402
+from entities import (  # noqa: E402
     ActivationFailed,
     AlreadyProcessingMessage,
     CallCycle,

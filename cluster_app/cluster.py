@@ -16,6 +16,7 @@ from cluster_app.room import Room
 from cluster_app.status import ClusterStatus
 from entities.declaration import define
 from entities.entity_class import Entity
+from entities.response import RUNNER_THREADS
 from observe.snapshot import MetricsSnapshot
 
 __all__ = ["Backend", "Cluster"]
@@ -69,7 +70,7 @@ class Cluster:
         :raises TypeConflict: the name is taken by other code (a ValueError).
         :raises ConnectionError: no coordinator answered within the default message timeout.
         """
-        self._check_open()
+        self._check_may_block("register")
         heard = threading.Event()
         refusals: list[BaseException | None] = []
 
@@ -85,6 +86,7 @@ class Cluster:
 
     def wait_ready(self, reference: Any, /) -> None:
         """Block until this connection has room for one more message to that entity and its lane."""
+        self._check_may_block("wait_ready")
         self._room.wait(_reference(reference))
 
     async def ready(self, reference: Any, /) -> None:
@@ -93,12 +95,12 @@ class Cluster:
 
     def status(self) -> ClusterStatus:
         """Who is where, now."""
-        self._check_open()
+        self._check_may_block("status")
         return self._backend.status()
 
     def metrics(self) -> MetricsSnapshot:
         """Have every live process report, then return the sum of all processes that live or have lived."""
-        self._check_open()
+        self._check_may_block("metrics")
         return self._backend.metrics()
 
     def shutdown(self) -> None:
@@ -120,6 +122,14 @@ class Cluster:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this connection is closed; call connect() again")
+
+    def _check_may_block(self, call: str) -> None:
+        self._check_open()
+        if threading.get_ident() in RUNNER_THREADS:
+            raise RuntimeError(
+                f"{call}() would block the event loop that runs the entities, and wait for itself; in a handler use "
+                f"'await asyncio.to_thread(cluster.{call}, ...)'"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ from observe.recorder import Recorder
 
 __all__ = ["CoordinatorService"]
 
+_EARLY_S = 1e-6  # a timer may fire a hair before its time; waiting for the rest of it would spin
 _HOLD_ROUTES_S = 1.0
 
 
@@ -154,7 +155,7 @@ class CoordinatorService:
         if lease.lease_s == 0 or lease.grants is not None:
             return lease
         until = self._now() + self.config.lease_s / 4
-        while not self.coordinator.has_news(renewal) and (left := until - self._now()) > 0:
+        while not self.coordinator.has_news(renewal) and (left := until - self._now()) > _EARLY_S:
             await self._change(left)
         lease = self.coordinator.renew(renewal, self._now())
         self._settle()

@@ -16,7 +16,11 @@ from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
-__all__ = ["RayBackend"]
+__all__ = ["RayBackend", "inside"]
+
+
+# The connections of a runner's process, by namespace.
+inside: dict[str, Any] = {}
 
 
 class RayBackend:

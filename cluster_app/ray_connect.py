@@ -6,7 +6,7 @@ import atexit
 import os
 import uuid
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError
@@ -16,7 +16,7 @@ from cluster_app.client import Client
 from cluster_app.cluster import Cluster
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
-from cluster_app.ray_backend import RayBackend
+from cluster_app.ray_backend import RayBackend, inside
 from cluster_app.ray_calls import COORDINATOR, boottime
 from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.ray_reporter import Reporter
@@ -43,6 +43,8 @@ def connect(
     :raises VersionMismatch: the running service is of another version.
     :raises ConnectionError: the service could not be started or does not answer.
     """
+    if namespace in inside:
+        return cast(Cluster, inside[namespace])  # an entity connects: through its own runner
     config = config or ClusterConfig()
     own_ray = not ray.is_initialized()
     if own_ray:

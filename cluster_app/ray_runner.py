@@ -23,7 +23,7 @@ from cluster_app.envelope import Codec
 from cluster_app.grants import Lease
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_backend import RayBackend
+from cluster_app.ray_backend import RayBackend, inside
 from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here, wait_for
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
@@ -36,6 +36,19 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
+
+
+class _Inside(Cluster):
+    """A connection as entities get it: it is the runner's own, so leaving it ends nothing."""
+
+    def close(self) -> None:
+        """Do nothing: the runner goes on."""
+
+    def shutdown(self) -> None:
+        """Refuse: the caller would end itself half-way."""
+        raise RuntimeError(
+            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
+        )
 
 
 @ray.remote
@@ -92,8 +105,8 @@ class RunnerActor:
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
-        # What a handler gets from connect() in this process: it sends through the runner's own client.
-        Cluster(client, RayBackend(namespace, self._reporter), config)
+        # What connect() gives in this process: it sends through the runner's own client.
+        inside[namespace] = _Inside(client, RayBackend(namespace, self._reporter), config)
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()
