@@ -7,6 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from entities.response import RUNNER_THREADS
+
 __all__ = ["SteppedClock", "SteppedLoop"]
 
 T = TypeVar("T")
@@ -20,6 +22,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self.thread = threading.Thread(target=self.run_forever, name="memory-cluster", daemon=True)
         self.thread.start()
+        RUNNER_THREADS.add(self.thread.ident or 0)  # started, so it has one
 
     def time(self) -> float:
         """The stepped clock, in seconds."""
@@ -33,6 +36,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         """Stop the loop and its thread."""
         self.call_soon_threadsafe(self.stop)
         self.thread.join()
+        RUNNER_THREADS.discard(self.thread.ident or 0)  # the number may be given to another thread
         self.close()
 
     async def quiet(self) -> None:

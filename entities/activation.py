@@ -79,6 +79,9 @@ class Activation:
         self.keep_until = 0.0
         self.reason = ""
 
+    def __str__(self) -> str:
+        return f"{self.hosted.definition.name}/{self.entity_id}"
+
 
 class HostedMessage:
     """One message of a hosted type: its declaration, unpacked for speed, and what was measured since the last flush.

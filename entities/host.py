@@ -7,27 +7,23 @@ messages come from (an `Answerable` does), nor who may host what (the runner ask
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-import traceback
+import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from entities.activation import Activation, HostedType, Phase
-from entities.address import EntityAddress
+from entities.answers import activation_failed, address_of, handler_failed, unstarted
 from entities.crew import Crew, Gate
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery, current_delivery
 from entities.errors import (
     ActivationFailed,
     CallCycle,
-    Cancelled,
     ClusterError,
-    HandlerError,
     MailboxFull,
     MalformedMessage,
-    Timeout,
 )
+from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
@@ -64,10 +60,7 @@ class EntityHost:
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
         self.crew = Crew(now, gate, self._finished, self._expired)
-        # When each idle-able activation is due to be looked at: exact, and one entry each however many messages come.
-        self._idle: list[tuple[float, int, Activation]] = []
-        self._tie = itertools.count()
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
 
     # -- types
@@ -98,12 +91,12 @@ class EntityHost:
             older = hosted.messages.get(message.name)
             if older is None:
                 return MalformedMessage(
-                    "the living entity's older code does not declare it", address=_address(delivery)
+                    "the living entity's older code does not declare it", address=address_of(delivery)
                 )
             delivery.message = message = older
         wrong = message.declaration.binds(delivery.args, delivery.kwargs)
         if wrong is not None:
-            return MalformedMessage(wrong, address=_address(delivery), method=message.name)
+            return MalformedMessage(wrong, address=address_of(delivery), method=message.name)
         delivery.activation = activation
         running = activation.running
         if not running and activation.mailbox is None and activation.phase is Phase.ACTIVE:
@@ -122,7 +115,7 @@ class EntityHost:
         options = activation.hosted.definition.options
         if delivery.chain and self._holds(activation, delivery):
             if not options.reentrant:
-                return CallCycle(address=_address(delivery), method=delivery.message.name)
+                return CallCycle(address=address_of(delivery), method=delivery.message.name)
             # The chain waits for this very message: behind the mailbox it would wait for itself.
             activation.running = (*activation.running, delivery)
             self.crew.start(delivery)
@@ -142,7 +135,7 @@ class EntityHost:
             return MailboxFull(
                 f"{options.mailbox_capacity} messages wait for this entity already",
                 scope="mailbox",
-                address=_address(delivery),
+                address=address_of(delivery),
                 method=delivery.message.name,
             )
         return None
@@ -165,7 +158,7 @@ class EntityHost:
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
             hosted.activation_took["error"].append(self.now() - now)
-            raise _failed_activation(activation, raised) from raised
+            raise activation_failed(activation, raised) from raised
         finally:
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
@@ -182,9 +175,7 @@ class EntityHost:
             hosted = activation.hosted
             hosted.activation_took["error"].append(self.now() - activation.activated_at)
             for delivery in self._leave(activation):
-                error = _failed_activation(activation, raised)
-                error.__cause__ = raised
-                delivery.origin.answer(delivery, None, error)
+                delivery.origin.answer(delivery, None, activation_failed(activation, raised))
             return
         self._activated(activation, activation.activated_at)
         self._next(activation)
@@ -197,9 +188,7 @@ class EntityHost:
         activation.activated_at = now
         if activation.phase is Phase.STARTING:
             activation.phase = Phase.ACTIVE
-        idle = hosted.definition.options.max_idle_time
-        if idle is not None:
-            self._watch(activation, now + idle)
+        self._idle.add(activation)
 
     def _finished(
         self, delivery: Delivery, value: Any, error: BaseException | None, started_at: float, ended_at: float
@@ -210,13 +199,13 @@ class EntityHost:
             message.took_ok.append(ended_at - started_at)
         else:
             message.took_error.append(ended_at - started_at)
-            error = _as_answer(delivery, error)
+            error = handler_failed(delivery, error)
         self._release(delivery, ended_at)
         delivery.origin.answer(delivery, value, error)
 
     def _expired(self, delivery: Delivery, now: float) -> None:
         self._release(delivery, now)
-        delivery.origin.answer(delivery, None, _unstarted(delivery))
+        delivery.origin.answer(delivery, None, unstarted(delivery))
 
     def _release(self, delivery: Delivery, now: float) -> None:
         activation = delivery.activation
@@ -262,7 +251,7 @@ class EntityHost:
             if not len(activation.mailbox):
                 activation.mailbox = None
                 del activation.hosted.waiting[activation.entity_id]
-            delivery.origin.answer(delivery, None, _unstarted(delivery))
+            delivery.origin.answer(delivery, None, unstarted(delivery))
 
     # -- letting go
 
@@ -322,9 +311,7 @@ class EntityHost:
         except BaseException as raised:
             import logging
 
-            logging.getLogger("entities").error(
-                "on_deactivate of %s raised", _name(activation), exc_info=raised
-            )
+            logging.getLogger("entities").error("on_deactivate of %s raised", activation, exc_info=raised)
             reason = "failed"
         if activation.phase is Phase.STOPPING:
             self._gone(activation, reason)
@@ -372,14 +359,13 @@ class EntityHost:
             for activation in list(hosted.live.values()):
                 if activation.mailbox is not None:
                     for delivery in self._empty(activation):
-                        delivery.origin.answer(delivery, None, _unstarted(delivery, "the runner shuts down"))
+                        delivery.origin.answer(delivery, None, unstarted(delivery, "the runner shuts down"))
                 self.let_go(activation, "shutdown")
         for _ in range(1000):
             if not any(hosted.live for hosted in self._every_type()):
                 break
             await asyncio.sleep(0)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        self._idle.end()
         self.crew.stop()
 
     def _empty(self, activation: Activation) -> Iterator[Delivery]:
@@ -390,43 +376,12 @@ class EntityHost:
 
     # -- time
 
-    def _watch(self, activation: Activation, due: float) -> None:
-        heapq.heappush(self._idle, (due, next(self._tie), activation))
-        if self._idle[0][2] is activation:
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        if self._idle:
-            self._idle_timer = self._loop.call_later(max(0.0, self._idle[0][0] - self.now()), self._passivate)
-
-    def _passivate(self) -> None:
-        """Let go those that are idle; look again later at those that were busy meanwhile."""
-        self._idle_timer = None
-        now = self.now() + 1e-6  # timers may fire a hair before their time
-        idle = self._idle
-        while idle and idle[0][0] <= now:
-            activation = heapq.heappop(idle)[2]
-            if activation.phase is not Phase.ACTIVE:
-                continue
-            limit = activation.hosted.definition.options.max_idle_time
-            assert limit is not None
-            busy = bool(activation.running) or activation.mailbox is not None
-            due = now + limit if busy else max(activation.touched_at + limit, activation.keep_until)
-            if due <= now:
-                self.let_go(activation, "idle")
-            else:
-                heapq.heappush(idle, (due, next(self._tie), activation))
-        self._arm()
-
     def repeat(self, activation: Activation, seconds: float, method: str) -> None:
         """Send an entity its own message every `seconds` for as long as this activation lives."""
         if not seconds > 0:
             raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
         if method not in activation.hosted.definition.messages:
-            raise ValueError(f"every({seconds!r}, {method!r}): {_name(activation)} declares no such message")
+            raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
         reference = self.neighbours.entity(activation.hosted.definition.cls, activation.entity_id)
         pending: list[Any] = []
 
@@ -435,9 +390,11 @@ class EntityHost:
                 return
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
                 pending[:] = [getattr(reference, method).remote()]
-            self._loop.call_later(seconds, tick)
+            self._loop.call_later(seconds, tick, context=blank)
 
-        self._loop.call_later(seconds, tick)
+        # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
+        blank = contextvars.Context()
+        self._loop.call_later(seconds, tick, context=blank)
 
     # -- what is known
 
@@ -468,41 +425,3 @@ class EntityHost:
             yield cluster.entities, name, float(len(hosted.live))
             depth = sum(len(a.mailbox) for a in list(hosted.waiting.values()) if a.mailbox is not None)
             yield cluster.mailbox_depth, name, float(depth)
-
-
-def _address(delivery: Delivery) -> EntityAddress:
-    return EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id)
-
-
-def _name(activation: Activation) -> str:
-    return f"{activation.hosted.definition.name}/{activation.entity_id}"
-
-
-def _failed_activation(activation: Activation, raised: BaseException) -> ActivationFailed:
-    address = EntityAddress(activation.hosted.definition.name, activation.entity_id)
-    return ActivationFailed(f"{type(raised).__name__}: {raised}", address=address)
-
-
-def _unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
-    """Why a message that never started ends."""
-    kind = Cancelled if delivery.cancelled or detail else Timeout
-    return kind(
-        detail or "it had not started",
-        address=_address(delivery),
-        method=delivery.message.name,
-        may_have_run=False,
-    )
-
-
-def _as_answer(delivery: Delivery, raised: BaseException) -> ClusterError:
-    if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
-        return Cancelled(address=_address(delivery), method=delivery.message.name, may_have_run=True)
-    text = "".join(traceback.format_exception(raised))
-    error = HandlerError(
-        f"{type(raised).__name__}: {raised}",
-        traceback_text=text,
-        address=_address(delivery),
-        method=delivery.message.name,
-    )
-    error.__cause__ = raised
-    return error

@@ -1,0 +1,51 @@
+"""How a message ends that did not end with its handler's own value."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+
+from entities.activation import Activation
+from entities.address import EntityAddress
+from entities.delivery import Delivery
+from entities.errors import ActivationFailed, Cancelled, ClusterError, HandlerError, Timeout
+
+__all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
+
+
+def address_of(delivery: Delivery) -> EntityAddress:
+    """Whom a message is for."""
+    return EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id)
+
+
+def activation_failed(activation: Activation, raised: BaseException) -> ActivationFailed:
+    """The entity did not come to life; what it raised is the cause."""
+    address = EntityAddress(activation.hosted.definition.name, activation.entity_id)
+    error = ActivationFailed(f"{type(raised).__name__}: {raised}", address=address)
+    error.__cause__ = raised
+    return error
+
+
+def unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
+    """A message that never started: cancelled, or its time was over."""
+    kind = Cancelled if delivery.cancelled or detail else Timeout
+    return kind(
+        detail or "it had not started",
+        address=address_of(delivery),
+        method=delivery.message.name,
+        may_have_run=False,
+    )
+
+
+def handler_failed(delivery: Delivery, raised: BaseException) -> ClusterError:
+    """The handler raised; what it raised is the cause, whatever it was."""
+    if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
+        return Cancelled(address=address_of(delivery), method=delivery.message.name, may_have_run=True)
+    error = HandlerError(
+        f"{type(raised).__name__}: {raised}",
+        traceback_text="".join(traceback.format_exception(raised)),
+        address=address_of(delivery),
+        method=delivery.message.name,
+    )
+    error.__cause__ = raised
+    return error

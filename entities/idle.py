@@ -1,0 +1,72 @@
+"""When entities are let go for idleness.
+
+Decides by one heap entry per activation, however many messages come: an entry that falls due while its entity was
+busy meanwhile is put back for when it will be. Exact in time, and free on the message path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+
+from entities.activation import Activation, Phase
+
+__all__ = ["IdleWatch"]
+
+# Timers may fire a hair before their time; asking them again at once would spin.
+_EARLY_S = 1e-6
+
+
+class IdleWatch:
+    """Calls `let_go(activation)` for each watched activation that has been idle for its type's `max_idle_time`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        let_go: Callable[[Activation], None],
+    ) -> None:
+        self._loop = loop
+        self._now = now
+        self._let_go = let_go
+        self._due: list[tuple[float, int, Activation]] = []
+        self._tie = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, activation: Activation) -> None:
+        """Watch an activation that has just come to life, unless its type is never idle."""
+        limit_s = activation.hosted.definition.options.max_idle_time
+        if limit_s is not None:
+            heapq.heappush(self._due, (self._now() + limit_s, next(self._tie), activation))
+            if self._due[0][2] is activation:
+                self._arm()
+
+    def end(self) -> None:
+        """Let nothing more go."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self.end()
+        if self._due:
+            self._timer = self._loop.call_later(max(0.0, self._due[0][0] - self._now()), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._now() + _EARLY_S
+        due = self._due
+        while due and due[0][0] <= now:
+            activation = heapq.heappop(due)[2]
+            limit_s = activation.hosted.definition.options.max_idle_time
+            if activation.phase is not Phase.ACTIVE or limit_s is None:
+                continue
+            busy = bool(activation.running) or activation.mailbox is not None
+            over_at = now + limit_s if busy else max(activation.touched_at + limit_s, activation.keep_until)
+            if over_at <= now:
+                self._let_go(activation)
+            else:
+                heapq.heappush(due, (over_at, next(self._tie), activation))
+        self._arm()
