@@ -7,7 +7,7 @@ time is over. Any thread may send: `.remote()` only appends to `inbox`, and whoe
 
 from __future__ import annotations
 
-import heapq
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -15,12 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from cluster_app.code import goes_by_value
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
+from cluster_app.deadlines import Deadlines
 from cluster_app.envelope import AnswerFrame, Codec, Packed
 from cluster_app.exchange import Answer, Connection, Parcel, Request, RunnerGone, Transport
 from cluster_app.outbound_lane import OutboundLane
-from cluster_app.reference import OutgoingMessage, Reference
+from cluster_app.reference import OutgoingMessage, Reference, arriving_at
 from cluster_app.sending import KnownType, MessageKind, SendingLane, ShardSlot
 from cluster_app.shard import ShardId, shard_number
 from entities.address import check_entity_id
@@ -36,6 +38,7 @@ from entities.errors import (
     RunnerUnavailable,
     Timeout,
     Unknown,
+    describe,
 )
 from entities.response import EntityResponse, Settlement
 from observe.instruments import cluster
@@ -45,10 +48,12 @@ __all__ = ["Client", "Directory", "LocalRunner"]
 
 _WINDOW = 2  # exchanges under way on a lane: one being handled while the next is made
 _POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
+_OVERTAKEN_S = 0.001
 _EARLY_S = 1e-6  # timers may fire a hair before their time; asking them again at once would spin
 _KEEP_ALIVE_S = 5.0
 _FIRST_BACKOFF_S = 0.01
 _MOST_BACKOFF_S = 1.0
+_HELD_S = 1.0  # held longer, a message is too far from its lane's order of age to end by it
 
 
 class Directory(Protocol):
@@ -116,6 +121,9 @@ class Client:
         self.codec = codec
         self.default_timeout_s = config.message_timeout_s
         self.term = 0
+        # Often enough that a sender who lives is never taken for gone.
+        self._poll_s = min(_POLL_S, config.lane_silence_s / 3)
+        self._keep_alive_s = min(_KEEP_ALIVE_S, config.lane_silence_s / 3)
         self._config = config
         self._transport = transport
         self._directory = directory
@@ -129,14 +137,13 @@ class Client:
         self._slots: dict[ShardId, ShardSlot] = {}
         self._lanes: dict[str, SendingLane] = {}
         self._lane_numbers = itertools.count()
-        self._ties = itertools.count()
-        self._deadlines: list[tuple[float, int, EntityResponse[Any]]] = []
+        self._deadlines = Deadlines()
         self._routes = Routes(-1, {})
         self._gone: set[str] = set()
         self._stranded: dict[ShardId, ShardSlot] = {}
         self._asking = False
         self._ask_at = 0.0
-        self._lost: Exception | None = None
+        self._closed = False
         self._next_tick = float("inf")
         self.room_listeners: list[Callable[[], None]] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
@@ -147,6 +154,9 @@ class Client:
     def reference(self, entity_type: type[Any], entity_id: str) -> Reference:
         """A reference; raises ValueError for a bad id and TypeError for a class that is no entity."""
         return Reference(self, define(entity_type), check_entity_id(entity_id))
+
+    # What a reference that arrives asks of where it arrives; see `reference.arriving_at`.
+    entity = reference
 
     def outgoing(self, reference: Reference, definition: EntityDefinition, name: str) -> OutgoingMessage:
         """One message of one entity, bound to its counters and its shard."""
@@ -194,9 +204,19 @@ class Client:
             known.registered, known.refusal = refusal is None, refusal
             self.inbox.extendleft(reversed(known.held))
             # They have been counted and wait again at the front, in order, before all that came later.
+            by_value = known.registered and goes_by_value(known.definition.cls.__module__)
             for message in known.held:
+                if by_value:
+                    self._pack_again(message)
                 message.flight = -1
+                self._own_deadline_if_held(message)
             known.held.clear()
+
+    def _pack_again(self, message: EntityResponse[Any]) -> None:
+        # It was pickled before it was known that the cluster cannot import the module its arguments may come from.
+        if isinstance(message.args, Packed):
+            with contextlib.suppress(Exception):  # then as it is: the runner says what is wrong with it
+                message.args = self.codec.pack(self.codec.unpack(message.args))
 
     # -- sending
 
@@ -226,6 +246,10 @@ class Client:
                 message.flight = None  # it was held for its type, and counted then
                 if message._settled:
                     continue
+            if self._closed:
+                over = Cancelled("the connection is closed", may_have_run=False, **_data(message))
+                self._end(settlement, message, None, over, now)
+                continue
             args = message.args
             if type(args) is not tuple and type(args) is not Packed:
                 self._end(settlement, message, None, args, now)
@@ -233,9 +257,10 @@ class Client:
             deadline = message.deadline
             if deadline is not None:
                 if deadline <= now:
-                    self._expire(settlement, message, now)
+                    late = Timeout("it was over when it was sent", may_have_run=False, **_data(message))
+                    self._end(settlement, message, None, late, now)
                     continue
-                heapq.heappush(self._deadlines, (deadline, next(self._ties), message))
+                self._deadlines.add(message, deadline)
                 self._wake_at(deadline)
             known = kind.of
             if not known.registered:
@@ -244,7 +269,7 @@ class Client:
             slot = route.slot
             lane = slot.lane
             if lane is None:
-                if len(slot.held) >= most:
+                if len(slot.held) >= most and _full(slot.held, most):
                     self._end(settlement, message, None, self._lane_full(message), now)
                     continue
                 slot.held.append(message)
@@ -274,7 +299,7 @@ class Client:
             error.retryable = False
             self._end(settlement, message, None, error, now)
             return
-        if len(known.held) >= self._config.max_in_flight:
+        if _full(known.held, self._config.max_in_flight):
             self._end(settlement, message, None, self._lane_full(message), now)
             return
         known.held.append(message)
@@ -310,7 +335,7 @@ class Client:
         while lane.calls < _WINDOW and lane.resume_at is None and outbound.queue:
             made = outbound.frame(now, self.default_timeout_s, self.term)
             if made is None:
-                break
+                continue  # all of those have ended already; the queue is shorter now
             parcel, count = made
             self._batch_sizes.append(count)
             if lane.next_due == float("inf"):
@@ -334,16 +359,14 @@ class Client:
 
     def _poll(self, lane: SendingLane) -> None:
         """Have somebody at the runner who brings late answers, if no frame is on its way to do so."""
-        if (
-            lane.local
-            or lane.polling
-            or lane.calls
-            or lane.resume_at is not None
-            or not lane.outbound.in_flight
-        ):
+        if lane.local or lane.polling or lane.calls or lane.resume_at is not None:
             return
+        if not lane.outbound.in_flight:
+            return
+        if self._lanes.get(lane.outbound.runner_id) is not lane:
+            return  # lost, or closed
         lane.polling = True
-        self._exchange(lane, None, wait_s=_POLL_S)
+        self._exchange(lane, None, wait_s=self._poll_s)
 
     # -- answers
 
@@ -420,10 +443,10 @@ class Client:
                     continue
                 if position in frame.packed:
                     try:
-                        value = self.codec.unpack(Packed(frame.packed[position], mine))
-                    except Exception as raised:
+                        value = self._unpack(Packed(frame.packed[position], mine))
+                    except BaseException as raised:  # its neighbours in the frame must still get theirs
                         error = MalformedMessage(
-                            f"the reply cannot be unpickled here: {type(raised).__name__}: {raised}",
+                            f"the reply cannot be unpickled here: {describe(raised)}",
                             may_have_run=True,
                             **_data(message),
                         )
@@ -434,11 +457,18 @@ class Client:
                 message.route.kind.took_ok.append(now - message.sent_at)
                 end(message, value, None)
 
+    def _unpack(self, packed: Packed) -> Any:
+        token = arriving_at.set(self)  # references in it lead back by this very connection
+        try:
+            return self.codec.unpack(packed)
+        finally:
+            arriving_at.reset(token)
+
     def _unpack_error(self, data: bytes, message: EntityResponse[Any]) -> BaseException:
         try:
-            error = self.codec.unpack(Packed(data))
-        except Exception as raised:
-            return HandlerError(f"its error cannot be unpickled here: {raised}", **_data(message))
+            error = self._unpack(Packed(data))
+        except BaseException as raised:
+            return HandlerError(f"its error cannot be unpickled here: {describe(raised)}", **_data(message))
         return error if isinstance(error, ClusterError) else Unknown(repr(error), **_data(message))
 
     def _end(
@@ -482,6 +512,7 @@ class Client:
             self._drain(settlement)
             self._send_all(settlement)
         settlement.wake()
+        self.pump()
 
     def settle_locally(
         self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None
@@ -493,6 +524,7 @@ class Client:
             if message is not None:
                 self._end(settlement, message, value, error, self.now())
         settlement.wake()
+        self.pump()
 
     # -- refusals, lost runners, routes
 
@@ -509,6 +541,7 @@ class Client:
             slot.refused_by = lane.outbound.runner_id
             slot.backoff_s = min(_MOST_BACKOFF_S, slot.backoff_s * 2 or _FIRST_BACKOFF_S)
             slot.retry_at = self.now() + slot.backoff_s
+            self._wake_at(slot.retry_at)
             # What is queued behind and not in a frame yet is held as well.
             waiting = lane.outbound.queue
             mine = [queued for queued in waiting if queued.route.slot is slot]
@@ -520,8 +553,22 @@ class Client:
         message.flight = None
         if taken:
             message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", True)
-        slot.refused.append((sequence, message))
-        self._stranded[slot.shard] = slot
+        self._own_deadline(message)
+        if slot.refusing_lane is lane:
+            slot.refused.append((sequence, message))
+            self._stranded[slot.shard] = slot
+        else:
+            # A late one: its shard's messages go elsewhere already. All that waits is younger.
+            self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
+            self._first(slot, [message])
+
+    def _first(self, slot: ShardSlot, messages: list[EntityResponse[Any]]) -> None:
+        """These go before all that has not left yet."""
+        if slot.lane is not None:
+            slot.lane.outbound.queue.extendleft(reversed(messages))
+        else:
+            slot.held.extendleft(reversed(messages))
+            self._stranded[slot.shard] = slot
 
     def _lose(self, lane: SendingLane, settlement: Settlement, why: str, alive: bool = False) -> None:
         """The runner has ended, or has forgotten this lane: what was in flight may have run."""
@@ -531,33 +578,37 @@ class Client:
         if not alive:
             self._gone.add(runner_id)
         now = self.now()
-        again: dict[ShardId, list[EntityResponse[Any]]] = {}
+        again: dict[ShardId, list[tuple[float, EntityResponse[Any]]]] = {}
         for sequence, message in outbound.in_flight.items():
             if message._settled:
                 continue
             if message.route.kind.idempotent:
                 message.flight = None
                 self._mark_resent(message, lane, sequence, "RunnerUnavailable")
-                again.setdefault(message.route.slot.shard, []).append(message)
+                again.setdefault(message.route.slot.shard, []).append((sequence, message))
             else:
                 error = RunnerUnavailable(why, runner=runner_id, may_have_run=True, **_data(message))
                 self._end(settlement, message, None, error, now)
         for message in outbound.queue:
-            again.setdefault(message.route.slot.shard, []).append(message)
+            again.setdefault(message.route.slot.shard, []).append((float("inf"), message))
         outbound.in_flight.clear()
         outbound.queue.clear()
-        for slot in self._slots.values():
+        for slot in list(self._slots.values()):  # any thread may add one
             if slot.lane is lane:
                 slot.lane = None
                 slot.stream = 0
-                mine = again.get(slot.shard, [])
-                slot.held.extendleft(reversed(mine))
             elif slot.refusing_lane is lane:
-                slot.held.extendleft(reversed(again.get(slot.shard, [])))
-            else:
-                continue
-            if slot.held or slot.refused:
-                self._stranded[slot.shard] = slot
+                # What it refused and what ran there is sent again in the order in which it was sent.
+                for sequence, message in slot.refused:
+                    if not message._settled:
+                        self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
+                again.setdefault(slot.shard, []).extend(slot.refused)
+                slot.refused.clear()
+                slot.refusing_lane = None
+                slot.stream = 0
+        for shard, messages in again.items():
+            messages.sort(key=lambda pair: pair[0])
+            self._first(self._slots[shard], [message for _, message in messages])
 
     def _mark_resent(
         self, message: EntityResponse[Any], lane: SendingLane, sequence: int, reason: str
@@ -565,10 +616,18 @@ class Client:
         message.route.kind.resent(reason)
         if message.resent_as is None:
             message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", False)
+        self._own_deadline(message)
+
+    def _own_deadline(self, message: EntityResponse[Any]) -> None:
+        """A message that leaves its lane's order of age can only end in time by an entry of its own."""
         if message.deadline is None:
             message.deadline = message.sent_at + self.default_timeout_s
-            heapq.heappush(self._deadlines, (message.deadline, next(self._ties), message))
+            self._deadlines.add(message, message.deadline)
             self._wake_at(message.deadline)
+
+    def _own_deadline_if_held(self, message: EntityResponse[Any]) -> None:
+        if message.deadline is None and self.now() - message.sent_at >= _HELD_S:
+            self._own_deadline(message)
 
     def _resolve(self, settlement: Settlement) -> None:
         """Find lanes for the shards whose messages are held; ask who serves the rest."""
@@ -602,7 +661,14 @@ class Client:
                 slot.stream = 0
             slot.lane = lane = self._lane_to(owner[0])
             held, slot.held = slot.held, deque()
-            lane.outbound.queue.extend(message for message in held if not message._settled)
+            for message in held:
+                if message._settled:
+                    continue
+                if message.resent_as is None and lane.load >= self._config.max_in_flight:
+                    self._end(settlement, message, None, self._lane_full(message), now)
+                    continue
+                self._own_deadline_if_held(message)
+                lane.outbound.queue.append(message)
         if ask and not self._asking and now >= self._ask_at:
             self._asking = True
             self._directory.routes(self._routes.version, self._routes_told)
@@ -622,7 +688,7 @@ class Client:
             local = self._local is not None and self._local.runner_id == runner_id
             connection: Connection | None = None if local else self._transport.connect(runner_id)
             lane = self._lanes[runner_id] = SendingLane(outbound, connection, local)
-            self._wake_at(self.now() + _KEEP_ALIVE_S)
+            self._wake_at(self.now() + self._keep_alive_s)
         return lane
 
     def _routes_told(self, routes: Routes | BaseException | None) -> None:
@@ -648,18 +714,21 @@ class Client:
             self._alarm(when)
 
     def tick(self) -> None:
+        """An alarm has rung. One that was overtaken does nothing: else each would ask for the next for ever."""
+        if self._next_tick - self.now() < _OVERTAKEN_S:
+            self.go_on()
+
+    def go_on(self) -> None:
         """Do what is due: end messages whose time is over, ask again, keep lanes alive."""
         settlement = Settlement()
         with self._lock:
             now = self.now() + _EARLY_S
             self._next_tick = float("inf")
             self._drain(settlement)
-            deadlines = self._deadlines
-            while deadlines and (deadlines[0][0] <= now or deadlines[0][2]._settled):
-                self._expire(settlement, heapq.heappop(deadlines)[2], now)
-            if deadlines:
-                self._wake_at(deadlines[0][0])
-            for known in self._types.values():
+            for message in self._deadlines.over(now):
+                self._expire(settlement, message, now)
+            self._wake_at(self._deadlines.next())
+            for known in list(self._types.values()):  # any thread may add one
                 self._expire_oldest(known.held, settlement, now)
                 if known.held:
                     self._ask_to_register(known)
@@ -701,9 +770,9 @@ class Client:
                 self._wake_at(lane.resume_at)
         elif lane.cancels:
             self._exchange(lane, None)
-        if now - lane.spoke_at >= _KEEP_ALIVE_S and not lane.polling and not lane.calls:
+        if now - lane.spoke_at >= self._keep_alive_s and not lane.polling and not lane.calls:
             self._exchange(lane, None)
-        self._wake_at(now + _KEEP_ALIVE_S)
+        self._wake_at(now + self._keep_alive_s)
 
     def _expire_in_flight(self, lane: SendingLane, settlement: Settlement, now: float) -> float:
         """End what is over; returns when the next one will be. Sequence order is order of age."""
@@ -723,27 +792,29 @@ class Client:
     def _expire_oldest(
         self, messages: deque[EntityResponse[Any]], settlement: Settlement, now: float
     ) -> float:
+        due = float("inf")
         for message in messages:
             if message._settled or message.deadline is not None:
                 continue
-            due = message.sent_at + self.default_timeout_s
-            if due > now:
+            over_at = message.sent_at + self.default_timeout_s
+            if over_at > now:
+                due = over_at
                 self._wake_at(due)
-                return due
+                break
             self._expire(settlement, message, now)
         while messages and messages[0]._settled:
             messages.popleft()
-        return float("inf")
+        return due
 
     def _expire(self, settlement: Settlement, message: EntityResponse[Any], now: float) -> None:
         if message._settled:
             return
         slot = message.route.slot
         error: ClusterError
-        if message.flight is not None and message.flight >= 0 and slot.lane is not None:
-            slot.lane.outbound.in_flight.pop(message.flight, None)
-            error = Timeout(may_have_run=True, **_data(message))
-        elif message.flight is not None and message.flight >= 0:
+        if message.flight is not None and message.flight >= 0:
+            lane = self._lane_of(message)
+            if lane is not None:
+                del lane.outbound.in_flight[message.flight]
             error = Timeout(may_have_run=True, **_data(message))
         elif not message.route.kind.of.registered:
             error = RunnerNotRegistered("its type was not registered before the deadline", **_data(message))
@@ -769,7 +840,7 @@ class Client:
                 cancelled = False
             else:
                 cancelled = True
-                lane = message.route.slot.lane
+                lane = self._lane_of(message)
                 if message.flight is None or message.flight < 0:
                     error = Cancelled(may_have_run=False, **_data(message))
                     self._end(settlement, message, None, error, self.now())
@@ -781,20 +852,41 @@ class Client:
                         if lane.resume_at is None:
                             self._exchange(lane, None)
         settlement.wake()
+        self.pump()
         return cancelled
 
-    def load_of(self, message: OutgoingMessage) -> int:
-        """Messages of this sender on the lane to that entity, or held for its shard."""
-        lane = message.slot.lane
-        return len(self.inbox) + len(message.slot.held) + (lane.load if lane is not None else 0)
+    def _lane_of(self, message: EntityResponse[Any]) -> SendingLane | None:
+        """The lane that a message is in flight on: not always where its shard's messages go by now."""
+        for lane in self._lanes.values():
+            if message.flight is not None and lane.outbound.in_flight.get(message.flight) is message:
+                return lane
+        return None
 
-    def load_by_entity(self, slot: ShardSlot) -> dict[tuple[str, str], int]:
-        """This sender's unanswered messages to the entities that share a lane with this shard."""
+    def load_of(self, message: OutgoingMessage, *, exactly: bool = False) -> int:
+        """Messages of this sender on the lane to that entity, or held for its shard."""
+        if exactly:
+            with self._lock:
+                return self.load_of(message)
+        lane = message.slot.lane
+        load = len(self.inbox) + len(message.kind.of.held)
+        if lane is None:
+            # Where it will go is not known, or not settled: whatever is held may go the same way.
+            load += sum(len(slot.held) + len(slot.refused) for slot in list(self._stranded.values()))
+            owner = self._routes.owners.get(message.slot.shard)
+            lane = self._lanes.get(owner[0]) if owner is not None else None
+        return load + (lane.load if lane is not None else 0)
+
+    def load_by_entity(self) -> dict[tuple[str, str], int]:
+        """This sender's unanswered messages, by entity."""
         counts: dict[tuple[str, str], int] = {}
         with self._lock:
-            lane = slot.lane
-            waiting = [*self.inbox, *slot.held]
-            if lane is not None:
+            waiting = [*self.inbox]
+            for known in self._types.values():
+                waiting += known.held
+            for slot in list(self._slots.values()):  # any thread may add one
+                waiting += slot.held
+                waiting += [message for _, message in slot.refused]
+            for lane in self._lanes.values():
                 waiting += [*lane.outbound.queue, *lane.outbound.in_flight.values()]
             for message in waiting:
                 key = (message.route.kind.names[0], message.route.entity_id)
@@ -813,6 +905,7 @@ class Client:
                 self._batches_out.record_many(self._batch_sizes)
                 self._batch_sizes.clear()
         settlement.wake()
+        self.pump()
 
     def routes(self) -> Routes:
         """The last routes heard."""
@@ -823,13 +916,19 @@ class Client:
         settlement = Settlement()
         with self._lock:
             self._drain(settlement)
+            self._closed = True
             now = self.now()
             waiting: list[EntityResponse[Any]] = []
-            for known in self._types.values():
+            for known in list(self._types.values()):
                 waiting += known.held
-            for slot in self._slots.values():
+                known.held.clear()
+            for slot in list(self._slots.values()):
                 waiting += slot.held
                 waiting += [message for _, message in slot.refused]
+                slot.held.clear()
+                slot.refused.clear()
+                slot.lane = slot.refusing_lane = None
+            self._stranded.clear()
             for lane in self._lanes.values():
                 waiting += lane.outbound.queue
                 in_flight = list(lane.outbound.in_flight.values())
@@ -848,6 +947,13 @@ class Client:
                 self._end(settlement, message, None, error, now)
             self._lanes.clear()
         settlement.wake()
+        self.pump()
+
+
+def _full(held: deque[EntityResponse[Any]], most: int) -> bool:
+    while held and held[0]._settled:  # cancelled, or over
+        held.popleft()
+    return len(held) >= most
 
 
 def _data(message: EntityResponse[Any]) -> dict[str, Any]:

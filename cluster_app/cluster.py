@@ -6,6 +6,7 @@ Decides what a user can ask for. How it is carried out is the backend's business
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -33,6 +34,10 @@ class Backend(Protocol):
 
     def metrics(self) -> MetricsSnapshot:
         """Every count, after every living process has reported."""
+        ...
+
+    def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The public attributes of every living entity of a type, by id."""
         ...
 
     def shutdown(self) -> None:
@@ -102,6 +107,20 @@ class Cluster:
         """Have every live process report, then return the sum of all processes that live or have lived."""
         self._check_may_block("metrics")
         return self._backend.metrics()
+
+    def states(self, entity_type: type[Entity], /) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Read the public attributes of every living entity of a type: (id, attributes by name), in no order.
+
+        No message is sent: nothing is counted, activated or kept alive by it, and a full mailbox does not matter.
+        Each entity is read between two steps of its handlers, but not all at one moment; those that come to life or
+        are let go meanwhile may be missing. Attributes with a leading underscore are left out. A value that cannot
+        be pickled is told as its `repr`.
+
+        :raises TypeError: the class is no entity.
+        :raises ConnectionError: the cluster, or a runner that lives, does not answer.
+        """
+        self._check_may_block("states")
+        return self._backend.states(define(entity_type).name)
 
     def shutdown(self) -> None:
         """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too."""

@@ -19,7 +19,7 @@ import cloudpickle
 
 from entities.declaration import EntityDefinition, define
 
-__all__ = ["ShippedType", "TypeConflict", "importable", "load", "ship", "travels_by_value"]
+__all__ = ["ShippedType", "TypeConflict", "goes_by_value", "importable", "load", "ship", "travels_by_value"]
 
 
 class TypeConflict(ValueError):
@@ -47,6 +47,11 @@ def travels_by_value(module: str) -> None:
     found = sys.modules.get(module)
     if found is not None and module != "__main__":
         cloudpickle.register_pickle_by_value(found)
+
+
+def goes_by_value(module: str) -> bool:
+    """Whether what comes from this module is pickled by value."""
+    return module in cloudpickle.list_registry_pickle_by_value()
 
 
 def ship(definition: EntityDefinition, *, by_value: bool) -> ShippedType:

@@ -182,17 +182,17 @@ class Codec:
                 # where its text is still known.
                 pickle.loads(packed.data)
                 return packed.data
-        except Exception:
+        except BaseException:  # a handler's error is a stranger's code: even SystemExit must not leave here
             pass
         if isinstance(error, ClusterError):
             error.__cause__ = None
             try:
                 return self.pack(error).data
-            except Exception:
+            except BaseException:
                 pass
-        from entities.errors import HandlerError
+        from entities.errors import HandlerError, describe
 
-        return self.pack(HandlerError(f"{type(error).__name__}: {error}")).data
+        return self.pack(HandlerError(describe(error))).data
 
 
 def copied(value: Any, codec: Codec) -> Any:

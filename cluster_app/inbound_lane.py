@@ -14,7 +14,7 @@ from cluster_app.envelope import AnswerFrame, Atoms, Codec, MessageFrame, write
 from cluster_app.exchange import Parcel
 from cluster_app.shard import ShardId
 from entities.delivery import Delivery
-from entities.errors import ClusterError, MalformedMessage
+from entities.errors import ClusterError, MalformedMessage, describe
 
 __all__ = ["InboundLane"]
 
@@ -24,6 +24,8 @@ class InboundLane:
 
     :ivar closed: the shards that were refused, each with the highest stream that is.
     :ivar unanswered: the accepted messages, by sequence number.
+    :ivar next_sequence: the number after the last message that came.
+    :ivar unwanted: messages that were cancelled before they came: exchanges may overtake each other.
     :ivar heard_at: when the sender last asked for anything.
     :ivar listener: called once when there are answers that no exchange has promised to take.
     :ivar promised: exchanges under way that will take what is there when they leave.
@@ -32,6 +34,8 @@ class InboundLane:
     def __init__(self, sender: str, number: int, codec: Codec) -> None:
         self.sender = f"{sender}/{number}"
         self.unanswered: dict[int, Delivery] = {}
+        self.next_sequence = 0
+        self.unwanted: set[int] = set()
         self.heard_at = 0.0
         self.listener: Callable[[], None] | None = None
         self.promised = 0
@@ -39,6 +43,7 @@ class InboundLane:
         self._next_frame = 0
         self._early: dict[int, tuple[MessageFrame, tuple[Any, ...]]] = {}
         self.closed: dict[ShardId, int] = {}
+        self._reopened: dict[ShardId, int] = {}  # by which stream, for shards that were closed
         self._sequences: list[int] = []
         self._values: list[Any] = []
         self._packed: dict[int, bytes] = {}
@@ -84,6 +89,7 @@ class InboundLane:
             return True
         if stream > closed:
             del self.closed[shard]
+            self._reopened[shard] = stream
             return True
         return False
 
@@ -97,7 +103,9 @@ class InboundLane:
     def send_back(self, delivery: Delivery, shard: ShardId) -> None:
         """A message that was taken and has not started goes back: its shard leaves this runner."""
         if self.unanswered.pop(delivery.sequence, None) is not None:
-            self.refuse(delivery.sequence, shard, self.closed.get(shard, 0), taken=True)
+            # The stream that it came in on is over, were it restarted before or not.
+            stream = max(self.closed.get(shard, 0), self._reopened.get(shard, 0))
+            self.refuse(delivery.sequence, shard, stream, taken=True)
             if self.listener is not None and not self.promised:
                 self._news()
 
@@ -191,7 +199,7 @@ class InboundLane:
 def _unpackable(delivery: Delivery, value: Any, raised: BaseException) -> ClusterError:
     message = delivery.message
     error = MalformedMessage(
-        f"the reply, a {type(value).__name__}, cannot be pickled: {type(raised).__name__}: {raised}",
+        f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
         method=message.name,
         may_have_run=True,
     )

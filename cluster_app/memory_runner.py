@@ -9,6 +9,7 @@ from cluster_app.client import Client, Directory
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport
 from cluster_app.leadership import NotLeading
@@ -42,6 +43,7 @@ class MemoryRunner:
         self._awake = asyncio.Event()
         self._awake.set()
         self._untold: dict[int, Told] = {}
+        self._exchanges: set[asyncio.Task[None]] = set()
         self._requests = 0
         codec = Codec()
         local = LocalLane(loop, loop.thread.ident or 0)
@@ -86,7 +88,7 @@ class MemoryRunner:
             await self._awake.wait()  # stopped while the answer was on its way
             self.runner.apply(lease, sent_at)
             self.client.term = self.runner.tenure.term
-            self.client.tick()
+            self.client.go_on()
 
     async def _sweep(self) -> None:
         while self.alive:
@@ -106,7 +108,9 @@ class MemoryRunner:
             return
         self._requests += 1
         self._untold[self._requests] = told
-        self._loop.create_task(self._exchange(request, self._requests))
+        task = self._loop.create_task(self._exchange(request, self._requests))
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
 
     async def _exchange(self, request: Request, number: int) -> None:
         await self._awake.wait()
@@ -129,18 +133,31 @@ class MemoryRunner:
         self.runner.paused = False
         self.runner.extend()
         self._awake.set()
-        self.client.tick()
+        self.client.go_on()
 
     def kill(self) -> None:
         """End at once; nothing more is answered."""
         self.alive = False
         self.runner.host.crew.stop()
-        for task in self._tasks:
+        for task in [*self._tasks, *self._exchanges]:
             task.cancel()
         self.recorder.close()
         untold, self._untold = self._untold, {}
         for told in untold.values():
             self._loop.call_soon(partial(told, RunnerGone(f"runner {self.runner.runner_id} was killed")))
+
+    async def states(self, entity_type: str) -> list[bytes]:
+        """The states of its entities of a type; raises ConnectionError while its lease does not run."""
+        await self._loop.quiet()
+        host, chunks = self.runner.host, []
+        ids = living_ids(host, entity_type)
+        while ids:
+            if self._loop.time() >= self.runner.until:
+                raise ConnectionError(f"runner {self.runner.runner_id} did not answer")
+            looked_at, data = read_states(host, entity_type, ids)
+            chunks.append(data)
+            del ids[:looked_at]
+        return chunks
 
     def flush(self) -> None:
         """Move its counts into its recorder."""

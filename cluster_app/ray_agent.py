@@ -32,7 +32,8 @@ class AgentActor:
         self._journal = Journal(str(folder / f"agent-{node_id}.sqlite"))
         self._folder = folder
         self._agent = NodeAgent(self._journal, time.time)
-        self._generation = 0
+        # Greater than any that an agent before it gave out: what was reported to that one does not count as asked.
+        self._generation = time.monotonic_ns()
         self._reported: dict[str, int] = {}
         self._watched: dict[str, int] = {}
         self._wanted: list[asyncio.Future[None]] = []
@@ -91,6 +92,7 @@ class AgentActor:
 
     async def report(self, report: Report, generation: int) -> int:
         """Take a report; answered when the next one is wanted. It is in the journal before that."""
+        await self.ready()
         self._agent.merge(report)
         if report.final:
             self._reported.pop(report.process, None)
@@ -114,6 +116,7 @@ class AgentActor:
 
     async def collect(self, within_s: float = 2.0) -> tuple[Totals, Totals]:
         """Have every living process of this node report, and return the sum: (totals, gauges)."""
+        await self.ready()
         self._generation += 1
         mine = self._generation
         self._wake(self._wanted)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
+from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
 from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
@@ -62,6 +63,33 @@ class RayBackend:
     def metrics(self) -> MetricsSnapshot:
         """The sum over all nodes, after every living process has reported."""
         return MetricsSnapshot(merge(self._ask("collect")))
+
+    def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The public attributes of every living entity of a type, by id, chunk by chunk from each runner."""
+        told: set[str] = set()  # an entity may move to a runner that is asked later
+        for runner in self.status().runners:
+            actor = find_actor(runner.id, self._namespace)
+            if actor is None:
+                continue
+            living: list[str] = self._from_runner(actor.living_ids, [], type_name)
+            ids = [entity_id for entity_id in living if entity_id not in told]
+            while ids:
+                looked_at, data = self._from_runner(
+                    actor.entity_states, (len(ids), b""), type_name, ids[:CHUNK]
+                )
+                del ids[:looked_at]
+                for entity_id, state in states_from(data) if data else ():
+                    told.add(entity_id)
+                    yield entity_id, state
+
+    @staticmethod
+    def _from_runner(method: Any, if_gone: Any, *args: Any) -> Any:
+        try:
+            return ray.get(method.remote(*args), timeout=15.0)
+        except ActorDiedError:
+            return if_gone  # and its entities with it
+        except (RayError, TimeoutError) as error:
+            raise ConnectionError(f"a runner did not answer: {error}") from error
 
     def shutdown(self) -> None:
         """Remove coordinator, runners and agents."""

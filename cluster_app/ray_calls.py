@@ -77,7 +77,15 @@ def call(method: Any, *args: Any, told: Callable[[Any], None]) -> None:
         # Never from within this call: the caller may hold the lock that `told` wants.
         threading.Thread(target=told, args=(raised,), daemon=True).start()
         return
-    reference._on_completed(told)
+    held = [reference]
+
+    def heard(value: Any) -> None:
+        held.clear()
+        told(value)
+
+    # The callback holds the reference: were it dropped before a large answer has been fetched, Ray would no longer
+    # know the object's owner, and abort this whole process.
+    reference._on_completed(heard)
 
 
 def wait_for(reference: Any, timeout_s: float) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -17,14 +19,14 @@ from cluster_app.cluster import Cluster
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
 from cluster_app.ray_backend import RayBackend, inside
-from cluster_app.ray_calls import COORDINATOR, boottime
+from cluster_app.ray_calls import COORDINATOR, boottime, find_actor
 from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
 from cluster_app.version import VersionMismatch, __version__
 from observe.recorder import Recorder
 
-__all__ = ["connect"]
+__all__ = ["connect", "join"]
 
 # Fields that are a sender's own: the rest is the cluster's, and the first connection has decided it.
 _OWN_FIELDS = ("message_timeout_s", "max_in_flight", "batch_messages", "batch_bytes")
@@ -46,11 +48,32 @@ def connect(
     if namespace in inside:
         return cast(Cluster, inside[namespace])  # an entity connects: through its own runner
     config = config or ClusterConfig()
+    with _ray(address, namespace) as own_ray:
+        return _connect(namespace, config, own_ray)
+
+
+def join(address: str | None = None, *, namespace: str = "cluster_app") -> Cluster | None:
+    """Connect to a service that runs; None where there is none. Starts neither a Ray nor a service.
+
+    :raises VersionMismatch: the running service is of another version.
+    :raises ConnectionError: there is no Ray, or the service does not answer.
+    """
+    with _ray(address or "auto", namespace) as own_ray:
+        if find_actor(COORDINATOR, namespace) is not None:
+            return _connect(namespace, ClusterConfig(), own_ray)
+        if own_ray:
+            ray.shutdown()
+        return None
+
+
+@contextmanager
+def _ray(address: str | None, namespace: str) -> Iterator[bool]:
+    """Whether this block's Ray is its own: one that it has started or joined, and leaves again if the block fails."""
     own_ray = not ray.is_initialized()
     if own_ray:
         ray.init(address=address, namespace=namespace, log_to_driver=False)
     try:
-        return _connect(namespace, config, own_ray)
+        yield own_ray
     except BaseException:
         if own_ray:
             ray.shutdown()

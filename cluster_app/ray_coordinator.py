@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster_app.code import ShippedType
@@ -195,13 +195,22 @@ class CoordinatorActor:
         await self._begun()
         sums: list[Totals] = []
         for name in await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace):
-            agent = find_actor(name, self._namespace) if name.startswith("agent-") else None
-            if agent is not None:
-                try:
-                    sums.extend(await agent.collect.remote())
-                except RayError:
-                    continue  # the node is gone, or its agent restarts
+            if name.startswith("agent-"):
+                sums.extend(await self._collect_from(name))
         return sums
+
+    async def _collect_from(self, name: str) -> list[Totals]:
+        for _ in range(100):
+            agent = find_actor(name, self._namespace)
+            if agent is None:
+                break
+            try:
+                return list(await agent.collect.remote())
+            except ActorUnavailableError:
+                await asyncio.sleep(0.05)  # it restarts, and goes on from its journal
+            except RayError:
+                break
+        return []  # the node is gone
 
     async def stop(self) -> None:
         """End the service: let entities go, end runners and agents, remove what is stored."""

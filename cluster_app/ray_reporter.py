@@ -12,12 +12,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import ray
+
 from cluster_app.ray_calls import agent_name, find_actor, here, wait_for
 from observe.node_agent import Report
 from observe.recorder import Recorder, process_recorder
 from observe.totals import Totals, merge, subtract
 
 __all__ = ["Reporter"]
+
+
+# The reporters of this process by job and namespace, oldest first.
+_reporters: dict[tuple[str, str], list[Reporter]] = {}
+_handing_over = threading.Lock()
 
 
 class Reporter:
@@ -40,6 +47,10 @@ class Reporter:
         self._writing = threading.Lock()
         # What this process counted outside the cluster before it joined is none of the cluster's.
         self._before = process_recorder().totals()
+        self._outside = Totals()
+        with _handing_over:
+            self._peers = _reporters.setdefault((ray.get_runtime_context().get_job_id(), namespace), [])
+            self._peers.append(self)
         self._thread = threading.Thread(target=self._run, name="cluster-app-reporter", daemon=True)
         self._thread.start()
 
@@ -51,7 +62,7 @@ class Reporter:
             except Exception:  # a stalled or closing loop; the next report has it
                 if final:
                     raise
-            own = subtract(process_recorder().totals(), self._before)
+            own = self._counted_outside(final)
             self._sequence += 1
             return Report(
                 self._process,
@@ -64,6 +75,18 @@ class Reporter:
                 final,
                 os.getpid(),
             )
+
+    def _counted_outside(self, final: bool) -> Totals:
+        """What this process counts outside its connections: told by the oldest, or it would add up once for each."""
+        with _handing_over:
+            if self._peers and self._peers[0] is self:
+                now = process_recorder().totals()
+                self._outside = subtract(now, self._before)
+                if len(self._peers) > 1 and final:
+                    self._peers[1]._before = now
+            if final and self in self._peers:
+                self._peers.remove(self)
+            return self._outside
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -86,8 +109,9 @@ class Reporter:
         self._ended.set()
         try:
             agent = self._agent or find_actor(agent_name(self._node_id), self._namespace)
+            last = self.report(final=True)
             if agent is not None:
-                wait_for(agent.report.remote(self.report(final=True), self._generation), 2)
+                wait_for(agent.report.remote(last, self._generation), 2)
         except Exception:
             return  # no agent any more: then nobody counts
 

@@ -19,6 +19,7 @@ from cluster_app.cluster import Cluster
 from cluster_app.code import load, travels_by_value
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
+from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.grants import Lease
 from cluster_app.local import LocalLane
@@ -28,8 +29,8 @@ from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor,
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
+from entities import response
 from entities.declaration import EntityDefinition
-from entities.response import RUNNER_THREADS
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
@@ -69,7 +70,8 @@ class RunnerActor:
     async def start(self) -> None:
         """Begin to ask for shards, once."""
         loop = self._loop = asyncio.get_running_loop()
-        RUNNER_THREADS.add(threading.get_ident())
+        # By its module: Ray pickles this class with its globals, so a name imported here would be a copy of the set.
+        response.RUNNER_THREADS.add(threading.get_ident())
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)
@@ -140,6 +142,17 @@ class RunnerActor:
         """What `status()` shows of it."""
         await self._started.wait()
         return {"pid": os.getpid(), "entities": dict(self._runner.host.live()), "lanes": self._runner.lanes}
+
+    async def living_ids(self, entity_type: str) -> list[str]:
+        """The ids of the entities of a type that live here."""
+        await self._started.wait()
+        return living_ids(self._runner.host, entity_type)
+
+    async def entity_states(self, entity_type: str, ids: list[str]) -> tuple[int, bytes]:
+        """See `read_states`; a control operation, so it is in no count."""
+        if boottime() >= self._runner.until:
+            await self._runner.opened()  # suspended: no state leaves either
+        return read_states(self._runner.host, entity_type, ids)
 
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""
@@ -215,7 +228,7 @@ class RunnerActor:
         self._runner.apply(lease, sent_at)
         self._client.term = self._runner.tenure.term
         applied.set()
-        self._client.pump()
+        self._client.go_on()  # what waited for the lease leaves now
 
     async def _sweep(self) -> None:
         while not self._ended.is_set():
@@ -229,7 +242,7 @@ class RunnerActor:
             self._runner.flush()
             self._client.flush()
 
-        if threading.get_ident() in RUNNER_THREADS:
+        if threading.get_ident() in response.RUNNER_THREADS:
             self._runner.flush()
             self._client.flush()
         else:

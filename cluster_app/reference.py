@@ -13,7 +13,7 @@ from cluster_app.envelope import Atoms
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import current_delivery
-from entities.errors import MalformedMessage
+from entities.errors import MalformedMessage, describe
 from entities.response import EntityResponse
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class OutgoingMessage:
             response.args = self.client.codec.pack((response.args, kwargs))
         except Exception as raised:
             error = MalformedMessage(
-                f"an argument cannot be pickled: {type(raised).__name__}: {raised}",
+                f"an argument cannot be pickled: {describe(raised)}",
                 address=self.reference._address,
                 method=self.name,
             )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Room"]
 
+_MOVING = 2  # messages that another thread may just be carrying from one queue to the next, and nobody counts
+_MOST_BOUNDS = 100_000
+
 
 class Room:
     """What one sender has outstanding, seen from `ready`."""
@@ -27,8 +30,8 @@ class Room:
         self._most = max_in_flight
         self._lock = threading.Lock()
         self._waiters: list[threading.Event | asyncio.Future[None]] = []
-        # Upper bounds: what a count said, plus one for every message let through since.
-        self._bounds: dict[tuple[str, str], int] = {}
+        # Upper bounds: what a count said, plus one for every message let through since. None: not counted yet.
+        self._bounds: dict[tuple[str, str], int] | None = None
         client.room_listeners.append(self._answers_came)
 
     def wait(self, reference: Reference) -> None:
@@ -52,22 +55,28 @@ class Room:
                 await asyncio.wait([answered], timeout=1.0)
 
     def _has(self, route: OutgoingMessage, recount: bool = False) -> bool:
-        load = self._client.load_of(route)
+        client = self._client
+        load = client.load_of(route)
+        if load + _MOVING >= self._most:
+            client.pump()
+            if client.load_of(route, exactly=True) >= self._most:
+                return False
         capacity = route.kind.of.definition.options.mailbox_capacity
-        if load >= self._most:
-            self._client.pump()
-            return False
-        if load < capacity:
-            return True
         key = (route.kind.names[0], route.entity_id)
-        bound = self._bounds.get(key, 0 if self._bounds and not recount else capacity)
-        if bound >= capacity or recount:
-            self._bounds = self._client.load_by_entity(route.slot)
-            bound = self._bounds.get(key, 0)
-        if bound >= capacity:
-            return False
-        self._bounds[key] = bound + 1
-        return True
+        spacious = load + _MOVING < capacity
+        with self._lock:
+            bounds = self._bounds
+            if bounds is None and spacious:
+                return True
+            if bounds is None or (not spacious and (recount or bounds.get(key, 0) >= capacity)):
+                bounds = self._bounds = client.load_by_entity()
+            bound = bounds.get(key, 0)
+            if bound >= capacity and not spacious:
+                return False
+            bounds[key] = bound + 1
+            if len(bounds) > _MOST_BOUNDS:
+                self._bounds = None
+            return True
 
     def _answers_came(self) -> None:
         if not self._waiters:

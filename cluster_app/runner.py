@@ -24,7 +24,14 @@ from entities.activation import HostedMessage
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery
-from entities.errors import ActivationFailed, MalformedMessage, RunnerNotRegistered, RunnerUnavailable
+from entities.errors import (
+    ActivationFailed,
+    Cancelled,
+    MalformedMessage,
+    RunnerNotRegistered,
+    RunnerUnavailable,
+    describe,
+)
 from entities.host import EntityHost, Neighbours
 from entities.response import EntityResponse
 from observe.instruments import Instrument, cluster
@@ -170,6 +177,8 @@ class Runner:
             delivery = lane.unanswered.get(sequence)
             if delivery is not None:
                 self.host.cancel(delivery)
+            elif sequence >= lane.next_sequence:
+                lane.unwanted.add(sequence)
         if request.close:
             self._forget(key, lane)
             return Answer(lane.received, lane.published)
@@ -194,6 +203,7 @@ class Runner:
         if request.parcel is not None or request.wait_s or request.resume:
             lane.publish()
             return Answer(lane.received, lane.published, lane.take(resume=request.resume))
+        lane.publish()  # the sender takes what is published for all that is known of the frames received
         return Answer(lane.received, lane.published)
 
     async def _news(self, lane: InboundLane, wait_s: float) -> None:
@@ -221,6 +231,7 @@ class Runner:
 
     def _accept(self, lane: InboundLane, frame: MessageFrame, attachments: tuple[Any, ...]) -> None:
         now = self._now()
+        lane.next_sequence = frame.first + len(frame.ids)
         deadline = now + frame.timeout_s
         self._batch_sizes.append(len(frame.ids))
         kinds = [self._kind(name, method) for name, method in frame.kinds]
@@ -238,6 +249,13 @@ class Runner:
             mine: tuple[Any, ...] = ()
             if extra is not None:
                 mine, used = attachments[used : used + extra.references], used + extra.references
+            if lane.unwanted and sequence in lane.unwanted:
+                lane.unwanted.discard(sequence)
+                address = EntityAddress(frame.kinds[kind][0], entity_id)
+                lane.fail(
+                    sequence, Cancelled(address=address, method=frame.kinds[kind][1], may_have_run=False)
+                )
+                continue
             if not isinstance(message, HostedMessage):
                 lane.fail(sequence, message(entity_id))
                 continue
@@ -304,7 +322,7 @@ class Runner:
             delivery.args, delivery.kwargs = self._codec.unpack(Packed(extra.packed, attachments))
         except BaseException as raised:
             error = MalformedMessage(
-                f"its arguments cannot be unpickled on the runner: {type(raised).__name__}: {raised}",
+                f"its arguments cannot be unpickled on the runner: {describe(raised)}",
                 address=EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id),
                 method=delivery.message.name,
             )
@@ -442,9 +460,9 @@ class _LocalOrigin:
         if error is None and type(value) not in Atoms:
             try:
                 value = copied(value, self._codec)
-            except Exception as raised:
+            except BaseException as raised:
                 error = MalformedMessage(
-                    f"the reply, a {type(value).__name__}, cannot be pickled: {raised}",
+                    f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
                     method=delivery.message.name,
                     may_have_run=True,
                 )

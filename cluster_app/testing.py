@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from cluster_app.client import Client
 from cluster_app.cluster import Cluster
@@ -17,6 +18,7 @@ from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
 from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.entity_states import states_from
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
@@ -209,6 +211,11 @@ class _Memory:
         return ClusterStatus(
             runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
         )
+
+    def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for memory in list(self._runners.values()):
+            for data in self._loop.call(memory.states(type_name)):
+                yield from states_from(data)
 
     def metrics(self) -> MetricsSnapshot:
         return self._loop.call(self._metrics())

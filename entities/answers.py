@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import traceback
 
-from entities.activation import Activation
+from entities.activation import HostedType
 from entities.address import EntityAddress
 from entities.delivery import Delivery
-from entities.errors import ActivationFailed, Cancelled, ClusterError, HandlerError, Timeout
+from entities.errors import ActivationFailed, Cancelled, ClusterError, HandlerError, Timeout, describe
 
 __all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
 
@@ -18,10 +18,9 @@ def address_of(delivery: Delivery) -> EntityAddress:
     return EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id)
 
 
-def activation_failed(activation: Activation, raised: BaseException) -> ActivationFailed:
+def activation_failed(hosted: HostedType, entity_id: str, raised: BaseException) -> ActivationFailed:
     """The entity did not come to life; what it raised is the cause."""
-    address = EntityAddress(activation.hosted.definition.name, activation.entity_id)
-    error = ActivationFailed(f"{type(raised).__name__}: {raised}", address=address)
+    error = ActivationFailed(describe(raised), address=EntityAddress(hosted.definition.name, entity_id))
     error.__cause__ = raised
     return error
 
@@ -42,7 +41,7 @@ def handler_failed(delivery: Delivery, raised: BaseException) -> ClusterError:
     if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
         return Cancelled(address=address_of(delivery), method=delivery.message.name, may_have_run=True)
     error = HandlerError(
-        f"{type(raised).__name__}: {raised}",
+        describe(raised),
         traceback_text="".join(traceback.format_exception(raised)),
         address=address_of(delivery),
         method=delivery.message.name,

@@ -91,6 +91,11 @@ class Crew:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the host has ended: what is cancelled now is not a handler's own doing."""
+        return self._stopped
+
     def stop(self) -> None:
         """Cancel what runs and start nothing more."""
         self._stopped = True
@@ -177,9 +182,10 @@ class Crew:
             now = clock()
             self._finish(job, value, error, started_at, now)
             if myself is not None and myself.cancelling():
-                # The handler cancelled "its" task and returned: that must not hit the next message.
-                while myself.cancelling():
-                    myself.uncancel()
+                # The handler cancelled "its" task and returned: that must not hit the next message. `uncancel` does
+                # not take back what is pending, so this task ends here and another one goes on.
+                self._hand_over()
+                return
         self._worker = None
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from entities.response import EntityResponse
@@ -286,4 +287,16 @@ def _digest(cls: type[Entity], options: EntityOptions) -> str:
 def _code_text(attribute: tuple[str, Any]) -> str:
     name, value = attribute
     code = getattr(value, "__code__", None)
-    return "" if code is None else f"{name} {code.co_code.hex()} {code.co_names} {code.co_varnames}\n"
+    return "" if code is None else f"{name} {_code_facts(code)}\n"
+
+
+def _code_facts(code: CodeType) -> str:
+    # Constants too: a cell run again with another number in it is other code.
+    constants = [_code_facts(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _constant(value: object) -> str:
+    return (
+        str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
+    )  # sets have no order

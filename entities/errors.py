@@ -107,6 +107,14 @@ class ClusterError(Exception):
         return (_restore, (type(self), self.args, self.__dict__.copy(), self.__cause__))
 
 
+def describe(error: BaseException) -> str:
+    """An error's type and text in one line; never raises, whatever the error's own ``__str__`` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as raised:
+        return f"{type(error).__name__}, whose text cannot be had: its __str__ raised {type(raised).__name__}"
+
+
 def _restore(
     kind: type[ClusterError], args: tuple[Any, ...], state: dict[str, Any], cause: BaseException | None
 ) -> ClusterError:

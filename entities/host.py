@@ -150,15 +150,15 @@ class EntityHost:
     ) -> Activation:
         """Bring an entity to life. Raises ActivationFailed when its `__init__` does."""
         cls = hosted.definition.cls
-        entity = cls.__new__(cls)
-        activation = Activation(hosted, entity_id, entity, shard, epoch, now)
-        entity._activation = activation
         token = current_delivery.set(None)
         try:
+            entity = cls.__new__(cls)
+            activation = Activation(hosted, entity_id, entity, shard, epoch, now)
+            entity._activation = activation
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
             hosted.activation_took["error"].append(self.now() - now)
-            raise activation_failed(activation, raised) from raised
+            raise activation_failed(hosted, entity_id, raised) from raised
         finally:
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
@@ -175,7 +175,9 @@ class EntityHost:
             hosted = activation.hosted
             hosted.activation_took["error"].append(self.now() - activation.activated_at)
             for delivery in self._leave(activation):
-                delivery.origin.answer(delivery, None, activation_failed(activation, raised))
+                delivery.origin.answer(
+                    delivery, None, activation_failed(hosted, activation.entity_id, raised)
+                )
             return
         self._activated(activation, activation.activated_at)
         self._next(activation)
@@ -306,9 +308,9 @@ class EntityHost:
         reason = activation.reason
         try:
             await activation.entity.on_deactivate(reason)
-        except asyncio.CancelledError:
-            raise
         except BaseException as raised:
+            if self.crew.stopped:
+                raise
             import logging
 
             logging.getLogger("entities").error("on_deactivate of %s raised", activation, exc_info=raised)

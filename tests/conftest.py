@@ -96,5 +96,3 @@ class Counts:
 def counts(cluster: Cluster) -> Counts:
     """What the test's own messages add to the cluster's metrics."""
     return Counts(cluster)
-
-

@@ -43,10 +43,13 @@ def count_flights(lines: Iterable[str], limit: int | None = None) -> FlightTotal
     """Count the first `limit` flights of a CSV, or all."""
     totals = FlightTotals()
     sums, latest = totals.sums, totals.latest
-    for row in islice(csv.DictReader(lines), limit):
-        if None in row or None in row.values():  # more or fewer cells than the header
+    rows = filter(None, csv.reader(lines))
+    header = next(rows, [])
+    for cells in islice(rows, limit):
+        if len(cells) != len(header):
             totals.unusable += 1
             continue
+        row = dict(zip(header, cells, strict=True))
         tail, origin, dest = row["tailnum"], row["origin"], row["dest"]
         if row["dep_time"] in UNKNOWN:
             if origin in UNKNOWN:

@@ -6,6 +6,7 @@ attributes with ``.remote()`` and are looked up by name, so references are ``Any
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from observe.metrics import MetricsSnapshot
@@ -41,8 +42,16 @@ class ReplayCluster(Protocol):
         """A reference to one entity."""
         ...
 
+    def register(self, entity_type: type[Any]) -> None:
+        """Make a type's code known; raises what speaks against it."""
+        ...
+
     def wait_ready(self, reference: Any, /) -> object:
         """Return when this sender has room for one more message to that entity."""
+        ...
+
+    def states(self, entity_type: type[Any], /) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The id and the public attributes of every living entity of a type; no message is sent for it."""
         ...
 
     def metrics(self) -> MetricsSnapshot:

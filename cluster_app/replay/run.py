@@ -1,8 +1,7 @@
 """One replay from its first row to its summary.
 
 It decides the order of things: what is read of the cluster before and after, what is fed between, and what is
-checked and written at the end. States asked for the check are in none of the figures: the latency is that of
-the rows' messages.
+checked and written at the end. States are read without messages, so they are in none of the figures.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -21,13 +19,14 @@ from cluster_app.replay.flights_file import FlightsFile
 from cluster_app.replay.growth import Growth
 from cluster_app.replay.port import ReplayCluster
 from cluster_app.replay.progress import LiveEntities, ReplayProgress
+from cluster_app.replay.refusal import Refusal
 from cluster_app.replay.rejects import Rejects
-from cluster_app.replay.states import State, check_readable, read_states, write_states
+from cluster_app.replay.states import StatesFile, fed_states
 from cluster_app.replay.summary import Summary
 from cluster_app.replay.target import type_name
-from cluster_app.replay.verification import Address, differences
+from cluster_app.replay.verification import differences
 from cluster_app.replay.workload import Workload
-from observe.metrics import MetricsSnapshot
+from entities import Entity
 
 __all__ = ["ReplayOptions", "replay", "replay_flights"]
 
@@ -51,20 +50,16 @@ class ReplayOptions:
 def replay(
     cluster: ReplayCluster, workload: Workload, rejects: Rejects, options: ReplayOptions, console: Console
 ) -> Summary:
-    """Feed a workload whose totals nobody else knows.
-
-    Raises Refusal when states are wanted and cannot be told.
-    """
-    if options.state_out is not None:
-        for kind in workload.kinds:
-            check_readable(kind)
-    remember = options.state_out is not None
-    summary, fed = _feed(
-        cluster, workload, rejects, options, console, first=cluster.metrics(), remember=remember
-    )
-    if options.state_out is not None:
-        wanted = ((kind, entity_id) for kind, ids in fed.items() for entity_id in sorted(ids))
-        write_states(options.state_out, read_states(cluster, wanted))
+    """Feed a workload whose totals nobody else knows. Raises Refusal when the states cannot be written."""
+    states = StatesFile(options.state_out) if options.state_out is not None else None
+    summary, fed = _feed(cluster, workload, rejects, options, console, remember=states is not None)
+    if states is not None:
+        total = sum(map(len, fed.values()))
+        gone = total - states.write(fed_states(cluster, fed))
+        if gone:
+            console.print(
+                f"{gone:,} of the {total:,} entities fed are gone, and their states", highlight=False
+            )
     return summary
 
 
@@ -72,27 +67,27 @@ def replay_flights(
     cluster: ReplayCluster, file: FlightsFile, rejects: Rejects, options: ReplayOptions, console: Console
 ) -> Summary:
     """Feed the flights, then hold every aircraft's and airport's totals against the file's."""
+    states_file = StatesFile(options.state_out) if options.state_out is not None else None
     workload = FlightMessages(file, options.limit)
-    kinds = {type_name(kind): kind for kind in workload.kinds}
+    before = {
+        (type_name(kind), entity_id): state
+        for kind in workload.kinds
+        for entity_id, state in cluster.states(kind)
+    }
+    summary, fed = _feed(cluster, workload, rejects, options, console, remember=True)
+    console.print(f"holding every total against a plain count of {file.path.name}", highlight=False)
     with file.open() as lines:
         expected = count_flights(lines, options.limit)
-    first = cluster.metrics()
-    before: dict[Address, dict[str, Any]] = {}
-    # Only where some are left of an earlier replay: asking would bring to life those that are not there yet.
-    if any(first.value("cluster_entities", entity_type=name) for name in kinds):
-        named = [(kinds[name], entity_id) for name, entity_id in sorted(expected.entities)]
-        before = {
-            (type_name(kind), entity_id): state for kind, entity_id, state in read_states(cluster, named)
-        }
-    summary, fed = _feed(cluster, workload, rejects, options, console, first=first, remember=True)
-    # Those that were fed, and those that should have been: a message to a wrong address shows at both ends.
-    addresses = {(type_name(kind), entity_id) for kind, ids in fed.items() for entity_id in ids}
-    wanted = [(kinds[name], entity_id) for name, entity_id in sorted(addresses | expected.entities)]
-    states: list[State] = list(read_states(cluster, wanted))
-    if options.state_out is not None:
-        write_states(options.state_out, states)
+    states = [
+        (kind, entity_id, state) for kind in workload.kinds for entity_id, state in cluster.states(kind)
+    ]
+    if states_file is not None:
+        states_file.write(state for state in states if state[1] in fed.get(state[0], ()))
     found = differences(
-        expected, before, (((type_name(kind), entity_id), state) for kind, entity_id, state in states)
+        expected,
+        before,
+        (((type_name(kind), entity_id), state) for kind, entity_id, state in states),
+        ((type_name(kind), entity_id) for kind, ids in fed.items() for entity_id in ids),
     )
     if rejects.count != expected.unusable:
         found.append(f"rejected rows: the replay has {rejects.count}, the file {expected.unusable}")
@@ -106,10 +101,11 @@ def _feed(
     options: ReplayOptions,
     console: Console,
     *,
-    first: MetricsSnapshot,
     remember: bool,
-) -> tuple[Summary, dict[type[Any], set[str]]]:
+) -> tuple[Summary, dict[type[Entity], set[str]]]:
     types = tuple(type_name(kind) for kind in workload.kinds)
+    for kind in workload.kinds:
+        _register(cluster, kind)
     before = cluster.metrics()
     live = LiveEntities(cluster, types)
     with ReplayProgress(console, live, workload.position, workload.size) as progress:
@@ -126,18 +122,31 @@ def _feed(
         feeder.finish()
         elapsed_s = time.perf_counter() - started_s
     after = cluster.metrics()
-    lives = Growth(first, after, types)
-    p50, p99 = Growth(before, after, types).latency_s(0.5, 0.99)
+    growth = Growth(before, after, types)
+    p50, p99 = growth.latency_s(0.5, 0.99)
     summary = Summary(
         rows=progress.rows,
         rejected=rejects.count,
         messages=feeder.sent,
         replies=feeder.settled,
         errors=dict(sorted(feeder.errors.items())),
-        entities=lives.live(),
-        activations=lives.counts("cluster_entity_activations_total"),
-        deactivations=lives.counts("cluster_entity_deactivations_total"),
+        entities=growth.live(),
+        activations=growth.counts("cluster_entity_activations_total"),
+        deactivations=growth.counts("cluster_entity_deactivations_total"),
         elapsed_s=elapsed_s,
         latency_s={"p50": p50, "p99": p99},
     )
     return summary, feeder.fed
+
+
+def _register(cluster: ReplayCluster, kind: type[Entity]) -> None:
+    # The first message would do it; but then each of them would end with the one reason why it cannot be done.
+    try:
+        cluster.register(kind)
+    except ConnectionError:
+        raise
+    except Exception as error:
+        raise Refusal(
+            f"{kind.__name__} cannot be fed: {error}",
+            hint="if its code has changed: cluster-app down, or another --namespace",
+        ) from error

@@ -1,76 +1,72 @@
-"""What entities hold: asked of each one, by a message of its own.
+"""What entities hold: read from the cluster, and written down as JSON lines.
 
-It decides how a state is asked for and how it is written down. A state is the entity's public attributes.
-An entity that was passivated since is activated anew to answer, and what it tells is what survived.
+It decides which entities' states are wanted and how they stand in the file. A state is the public attributes of a
+living entity; what was let go has none any more.
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster_app.replay.port import ReplayCluster, Reply
+from cluster_app.replay.port import ReplayCluster
 from cluster_app.replay.refusal import Refusal
 from cluster_app.replay.target import type_name
 from entities import Entity
-from entities.declaration import define
 
-__all__ = ["State", "check_readable", "read_states", "write_states"]
+__all__ = ["State", "StatesFile", "fed_states"]
 
-State = tuple[type[Any], str, dict[str, Any]]
-
-READERS = ("public_state", "read")
-IN_FLIGHT = 1_000  # replies awaited at a time, so that a million states are never held at once
+State = tuple[type[Entity], str, dict[str, Any]]
 
 
-def check_readable(kind: type[Entity]) -> str:
-    """The message that tells a class's state. Raises Refusal when it declares none."""
-    messages = define(kind).messages
-    for name in READERS:
-        if name in messages and messages[name].binds((), None) is None:
-            return name
-    raise Refusal(
-        f"{kind.__name__} declares no message that tells its state",
-        hint="add: @message def read(self) -> dict",
-    )
+def fed_states(cluster: ReplayCluster, fed: Mapping[type[Entity], set[str]]) -> Iterator[State]:
+    """The states of those that were fed and live, type by type."""
+    for kind, ids in fed.items():
+        for entity_id, state in cluster.states(kind):
+            if entity_id in ids:
+                yield kind, entity_id, state
 
 
-def read_states(cluster: ReplayCluster, wanted: Iterable[tuple[type[Any], str]]) -> Iterator[State]:
-    """Each entity's state, in the order asked. Raises what the message ended with, if it failed."""
-    readers: dict[type[Any], str] = {}
-    open_replies: deque[tuple[type[Any], str, Reply]] = deque()
-    for kind, entity_id in wanted:
-        if kind not in readers:
-            readers[kind] = check_readable(kind)
-        if len(open_replies) >= IN_FLIGHT:
-            yield _state(*open_replies.popleft())
-        reference = cluster.entity(kind, entity_id)
-        cluster.wait_ready(reference)
-        open_replies.append((kind, entity_id, getattr(reference, readers[kind]).remote()))
-    while open_replies:
-        yield _state(*open_replies.popleft())
+class StatesFile:
+    """One JSON line ``{"type", "id", "state"}`` for each entity."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file now, so that an hour of feeding is not in vain. Raises Refusal when it cannot be written."""
+        self.path = path
+        try:
+            path.open("w").close()
+        except OSError as error:
+            raise Refusal(f"cannot write {path}: {error.strerror or error}") from error
+
+    def write(self, states: Iterable[State]) -> int:
+        """Write all states, sorted by type and id; return how many. Raises Refusal when the disk refuses."""
+        lines: list[tuple[str, str, str]] = []
+        for kind, entity_id, state in states:
+            name = type_name(kind)
+            lines.append((name, entity_id, _json({"type": name, "id": entity_id, "state": state})))
+        lines.sort()
+        try:
+            with self.path.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for _, _, line in lines)
+        except OSError as error:
+            raise Refusal(f"cannot write {self.path}: {error.strerror or error}") from error
+        return len(lines)
 
 
-def _state(kind: type[Any], entity_id: str, reply: Reply) -> State:
-    value = reply.result()
-    return kind, entity_id, value if isinstance(value, dict) else {"value": value}
-
-
-def write_states(path: Path, states: Iterable[State]) -> int:
-    """Write one JSON line ``{"type", "id", "state"}`` each; return how many.
-
-    Raises Refusal when the file cannot be written.
-    """
-    count = 0
+def _json(record: dict[str, Any]) -> str:
     try:
-        with path.open("w", encoding="utf-8") as file:
-            for kind, entity_id, state in states:
-                record = {"type": type_name(kind), "id": entity_id, "state": state}
-                file.write(json.dumps(record, default=str) + "\n")
-                count += 1
-    except OSError as error:
-        raise Refusal(f"cannot write {path}: {error.strerror or error}") from error
-    return count
+        return json.dumps(record, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        state = {name: _readable(value) for name, value in record["state"].items()}
+        return json.dumps({**record, "state": state}, default=str, allow_nan=False)
+
+
+def _readable(value: Any) -> Any:
+    """The value, or its text where JSON has no form for it: keys that are tuples, a float that is no number."""
+    try:
+        json.dumps(value, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value

@@ -75,15 +75,17 @@ class Summary:
 
     def table(self) -> Table:
         """The same for people."""
-        table = Table(show_header=False, title="replay", title_justify="left")
+        table = Table(show_header=False)
         table.add_column(style="bold")
         table.add_column(justify="right")
         table.add_row("rows", f"{self.rows:,}")
         table.add_row("rejected rows", f"{self.rejected:,}")
         table.add_row("messages", f"{self.messages:,}")
         table.add_row("messages/s", f"{self.messages_per_s:,.0f}")
+        table.add_row("seconds", f"{self.elapsed_s:,.1f}")
         for name, value in self.latency_s.items():
-            table.add_row(f"latency {name}", "-" if value is None else f"{_ms(value)} ms")
+            table.add_row(f"latency {name}", "-" if value is None else f"{value * 1000:,.1f} ms")
+        table.add_section()
         for title, figures in (
             ("live", self.entities),
             ("activations", self.activations),
@@ -91,12 +93,13 @@ class Summary:
         ):
             for kind, count in figures.items():
                 table.add_row(f"{title} {kind}", f"{count:,}")
+        table.add_section()
         for reason, count in sorted(self.errors.items()):
-            table.add_row(f"errors {reason}", f"{count:,}")
+            table.add_row(f"errors {reason}", f"[red]{count:,}")
         if not self.errors:
             table.add_row("errors", "0")
         if self.verified is not None:
-            table.add_row("totals agree with the file", "yes" if self.verified else "NO")
+            table.add_row("totals agree with the file", "[green]yes" if self.verified else "[red]NO")
         return table
 
 

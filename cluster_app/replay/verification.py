@@ -21,29 +21,36 @@ def differences(
     expected: FlightTotals,
     before: Mapping[Address, Mapping[str, Any]],
     after: Iterable[tuple[Address, Mapping[str, Any]]],
+    fed: Iterable[Address],
 ) -> list[str]:
-    """What disagrees, one line each; empty when all is well.
+    """What disagrees, one line each, sorted; empty when all is well.
 
-    `before` has the states of those that were there already, `after` one for every entity that was fed, and
-    for every one that the file names.
+    `before` has the states of those that were there already, `after` those of all that are there now, and `fed` the
+    addresses that a message was sent to.
     """
     found: list[str] = []
+    wanted = expected.entities.union(fed)
     seen: set[Address] = set()
     for (kind, entity_id), state in after:
+        if (kind, entity_id) not in wanted:
+            continue
         seen.add((kind, entity_id))
         earlier = before.get((kind, entity_id), {})
         for name, value in state.items():
             if isinstance(value, str):
                 told: object = value
                 # A plane that did not fly in this file keeps what an earlier one left.
-                wanted: object = expected.latest.get((kind, entity_id, name), earlier.get(name, ""))
+                due: object = expected.latest.get((kind, entity_id, name), earlier.get(name, ""))
             else:
                 told = value - earlier.get(name, 0)
-                wanted = expected.sums[kind, entity_id, name]
-            if told != wanted:
-                found.append(f"{kind} {entity_id} {name}: the cluster has {told!r}, the file {wanted!r}")
-    found.extend(
-        f"{kind} {entity_id}: the file has it, the cluster was not asked"
-        for kind, entity_id in sorted(expected.entities - seen)
-    )
-    return found
+                due = expected.sums[kind, entity_id, name]
+            if told != due:
+                found.append(f"{kind} {entity_id} {name}: the cluster has {told!r}, the file {due!r}")
+    for kind, entity_id in wanted - seen:
+        missing = (
+            "the file has it, the cluster does not"
+            if (kind, entity_id) in expected.entities
+            else "fed, and not there any more"
+        )
+        found.append(f"{kind} {entity_id}: {missing}")
+    return sorted(found)

@@ -15,7 +15,7 @@ from observe.metrics import track_cluster
 
 def _send(cluster: Cluster, entity_type: str, entity_id: str, count: int) -> int:
     tally = cluster.entity(getattr(tests.ray.tallies, entity_type), entity_id)
-    values: list[int] = gather(*[tally.add.remote(1) for _ in range(count)]).result(timeout_s=20)
+    values: list[int] = gather(*[tally.add.remote(1) for _ in range(count)], timeout_s=20)
     return values[-1]
 
 
@@ -28,9 +28,8 @@ def _hang(cluster: Cluster, entity_type: str, entity_id: str, count: int) -> int
 
 
 def _flood(cluster: Cluster, entity_type: str, entity_id: str) -> None:
-    print(json.dumps(_send(cluster, entity_type, entity_id, 1000)), flush=True)
     while True:
-        _send(cluster, entity_type, entity_id, 1000)
+        print(json.dumps(_send(cluster, entity_type, entity_id, 1000)), flush=True)
 
 
 def _track(entity_type: str, count: int) -> int:
@@ -46,13 +45,14 @@ def main(namespace: str) -> None:
     with connect(namespace=namespace) as cluster:
         for line in sys.stdin:
             told: dict[str, Any] = json.loads(line)
+            said = 0
             match told.pop("do"):
                 case "send":
                     said = _send(cluster, **told)
                 case "hang":
                     said = _hang(cluster, **told)
                 case "flood":
-                    said = _flood(cluster, **told)
+                    _flood(cluster, **told)
                 case "track":
                     said = _track(**told)
                 case unknown:

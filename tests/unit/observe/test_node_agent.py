@@ -340,7 +340,7 @@ def test_totals_read_back_from_the_journal_bit_by_bit() -> None:
     assert {key: type(value) for key, value in restored.items()} == {LIFETIME: tuple, LIVE: float, SENT: int}
 
 
-PROCESSES = ("p", "q", "r", "s")
+PROCESSES: tuple[str, ...] = ("p", "q", "r", "s")
 
 
 class ReportsInAnyOrder(RuleBasedStateMachine):

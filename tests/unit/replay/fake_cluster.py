@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -95,6 +95,7 @@ class FakeCluster:
     :ivar stuck: ids whose messages are never handled before all others are.
     :ivar most_open: the most messages that were ever in flight at a time.
     :ivar timeouts: the deadlines that messages were sent with.
+    :ivar refusal: why no type can be registered.
     """
 
     mailbox_capacity: int = 4096
@@ -106,6 +107,7 @@ class FakeCluster:
     timeouts: set[float | None] = field(default_factory=set)
     closed: bool = False
     down: bool = False
+    refusal: Exception | None = None
 
     def __post_init__(self) -> None:
         self.recorder = Recorder()
@@ -115,6 +117,10 @@ class FakeCluster:
     def entity(self, entity_type: type[Any], entity_id: str, /) -> Any:
         return FakeReference(self, entity_type, check_entity_id(entity_id))
 
+    def register(self, entity_type: type[Any]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
     def wait_ready(self, reference: FakeReference, /) -> None:
         while self._waiting[reference.kind, reference.entity_id] >= self.mailbox_capacity:
             self.handle_until(self._queue[0][1])
@@ -122,6 +128,12 @@ class FakeCluster:
     def metrics(self) -> MetricsSnapshot:
         self.handle_until(None)
         return MetricsSnapshot(merge([self.recorder.totals(), self.recorder.gauges()]))
+
+    def states(self, entity_type: type[Any], /) -> Iterator[tuple[str, dict[str, Any]]]:
+        self.handle_until(None)
+        for (kind, entity_id), entity in list(self.live.items()):
+            if kind is entity_type:
+                yield entity_id, {name: value for name, value in vars(entity).items() if name[0] != "_"}
 
     def status(self) -> FakeStatus:
         # A copy in one step: the display asks from a thread of its own.

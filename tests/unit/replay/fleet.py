@@ -41,19 +41,19 @@ class Car(Entity):
     def take(self, /, anything, **rest):  # type: ignore[no-untyped-def]  # users' code may have no annotations
         self.trips.append((anything, rest))
 
-    @message
-    def read(self) -> dict[str, Any]:
-        return {"trips": self.trips, "km": self.km}
-
     def secret(self) -> None:
         """Not a message."""
 
 
 @entity(name="Silent")
 class Mute(Entity):
+    def __init__(self) -> None:
+        self.nods = 0
+        self._secret = "kept"
+
     @message
     def nod(self) -> None:
-        pass
+        self.nods += 1
 
 
 class NoEntity:

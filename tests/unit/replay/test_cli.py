@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Connected:
         cluster.asked = (address, namespace)
         return cluster
 
-    monkeypatch.setattr("cluster_app.connect", connect, raising=False)
+    monkeypatch.setattr("cluster_app.connect", connect)
+    monkeypatch.setattr("cluster_app.commands.connection._join", connect)
     return cluster
 
 
@@ -79,7 +81,7 @@ def test_replay_flights_verifies(
     fake: Connected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 0 when every total agrees, and states on demand."""
-    monkeypatch.setattr(cli, "find_flights", lambda: flights.flights_file(tmp_path))
+    monkeypatch.setattr("cluster_app.commands.replay.find_flights", lambda: flights.flights_file(tmp_path))
     states = tmp_path / "states.jsonl"
     assert cli.run(["replay", "flights", "--json", "--state-out", str(states)]) == 0
     assert json.loads(capsys.readouterr().out)["verified"] is True
@@ -93,7 +95,7 @@ def test_replay_flights_fails_on_a_mismatch(
     fake: Connected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1, the object all the same, and the first differences by name."""
-    monkeypatch.setattr(cli, "find_flights", lambda: flights.flights_file(tmp_path))
+    monkeypatch.setattr("cluster_app.commands.replay.find_flights", lambda: flights.flights_file(tmp_path))
     monkeypatch.setattr("entities.catalog.Aircraft.fly", _fly_and_forget)
     assert cli.run(["replay", "flights", "--json"]) == 1
     out, err = capsys.readouterr()
@@ -194,7 +196,7 @@ def test_status_is_told_to_programs_as_json(
     monkeypatch.setattr(fake, "status", lambda: SimpleNamespace(as_dict=lambda: {"shards": 300}))
     assert cli.run(["status", "--json", "--namespace", "other"]) == 0
     assert json.loads(capsys.readouterr().out) == {"shards": 300}
-    assert fake.asked == ("auto", "other")
+    assert fake.asked == (None, "other")
 
 
 def test_status_is_told_to_people_as_tables(
@@ -222,8 +224,8 @@ def test_status_is_told_to_people_as_tables(
 
 def test_down_removes_the_cluster(fake: Connected, capsys: pytest.CaptureFixture[str]) -> None:
     """And leaves Ray alone."""
-    assert cli.run(["down", "--address", "ray:1"]) == 0
-    assert (fake.down, fake.asked) == (True, ("ray:1", "cluster_app"))
+    assert cli.run(["down", "--address", "auto"]) == 0
+    assert (fake.down, fake.asked) == (True, ("auto", "cluster_app"))
 
 
 def test_without_a_ray_status_and_down_say_so(
@@ -234,12 +236,38 @@ def test_without_a_ray_status_and_down_say_so(
     def connect(*args: Any, **named: Any) -> Any:
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify one.")
 
-    monkeypatch.setattr("cluster_app.connect", connect, raising=False)
+    monkeypatch.setattr("cluster_app.commands.connection._join", connect)
     for command in ("status", "down"):
         assert cli.run([command]) == 1
         assert capsys.readouterr().err == (
             "error: no Ray can be reached here: Could not find any running Ray instance.\n"
             "hint: give --address, or start one: ray start --head\n"
+        )
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(
+    capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    """Ray itself would try for more than a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    (here / "a.csv").write_text("id,km\na,1\n")
+    own = ["a.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive"]
+    for command in (["status"], ["down"], ["replay", *own]):
+        assert cli.run([*command, "--address", address]) == 1
+        assert f"error: no Ray can be reached at {address}: " in capsys.readouterr().err
+
+
+def test_without_a_cluster_status_and_down_say_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a Ray, and no service on it: none is started to be looked at."""
+    monkeypatch.setattr("cluster_app.commands.connection._join", lambda *args, **named: None)
+    for command in ("status", "down"):
+        assert cli.run([command, "--namespace", "other"]) == 1
+        assert capsys.readouterr().err == (
+            "error: no cluster runs in namespace other of this Ray\n"
+            "hint: cluster_app.connect() starts one; --namespace and --address name another\n"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -160,24 +162,71 @@ def test_the_state_of_every_entity_that_was_fed_is_written(tmp_path: Path) -> No
     ]
 
 
-def test_what_asks_for_states_is_in_none_of_the_figures(tmp_path: Path) -> None:
+def test_reading_states_sends_no_message(tmp_path: Path) -> None:
     """Messages, replies and latency are those of the rows."""
-    summary = run(written(tmp_path / "a.csv", "id,by\na,1\n"), state_out=tmp_path / "out.jsonl")
-    assert (summary.messages, summary.replies) == (1, 1)
+    fake = FakeCluster()
+    summary = run(written(tmp_path / "a.csv", "id,by\na,1\n"), cluster=fake, state_out=tmp_path / "out.jsonl")
+    assert (summary.messages, summary.replies, len(fake.log)) == (1, 1, 1)
     assert json.loads((tmp_path / "out.jsonl").read_text())["state"] == {"value": 1}
 
 
-def test_states_of_a_class_that_cannot_tell_its_own_are_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_state_is_the_public_attributes_whatever_the_class_declares(tmp_path: Path) -> None:
+    """The user's class needs no message that tells its state."""
+    out = tmp_path / "out.jsonl"
+    run(written(tmp_path / "a.csv", "id\na\n"), Mute, "nod", state_out=out)
+    assert json.loads(out.read_text()) == {"type": "Silent", "id": "a", "state": {"nods": 1}}
+
+
+def test_what_json_has_no_form_for_stands_as_text(tmp_path: Path) -> None:
+    """The rest of the state stands as it is."""
+    fake = FakeCluster()
+    path = written(tmp_path / "a.csv", "id\na\n")
+    run(path, Mute, "nod", cluster=fake)
+    vars(fake.live[Mute, "a"]).update(odd=float("nan"), pairs={(1, 2): 3}, kind=Mute, when=date(2013, 1, 31))
+    out = tmp_path / "out.jsonl"
+    run(path, Mute, "nod", cluster=fake, state_out=out)
+    assert json.loads(out.read_text())["state"] == {
+        "nods": 2,
+        "odd": "nan",
+        "pairs": "{(1, 2): 3}",
+        "kind": str(Mute),
+        "when": "2013-01-31",
+    }
+
+
+def test_entities_that_are_gone_are_told_and_have_no_state(tmp_path: Path) -> None:
+    """What was let go during the replay took its attributes with it."""
+
+    class Forgetful(FakeCluster):
+        def states(self, entity_type: type[Any], /) -> Iterator[tuple[str, dict[str, Any]]]:
+            return (found for found in super().states(entity_type) if found[0] != "b")
+
+    shown, out = io.StringIO(), tmp_path / "out.jsonl"
+    path = written(tmp_path / "a.csv", "id,by\na,1\nb,2\n")
+    run(path, cluster=Forgetful(), state_out=out, console=Console(file=shown, width=120))
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["a"]
+    assert "1 of the 2 entities fed are gone" in shown.getvalue()
+
+
+def test_a_state_file_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
     """Not after an hour of feeding."""
     fake = FakeCluster()
-    with pytest.raises(Refusal, match="declares no message that tells its state"):
+    with pytest.raises(Refusal, match="cannot write"):
         run(
             written(tmp_path / "a.csv", "id\na\n"),
             Mute,
             "nod",
             cluster=fake,
-            state_out=tmp_path / "out.jsonl",
+            state_out=tmp_path / "no" / "out",
         )
+    assert fake.log == []
+
+
+def test_a_class_that_the_cluster_does_not_take_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """Its reason is told once, and not by every message."""
+    fake = FakeCluster(refusal=ValueError("Counter runs other code"))
+    with pytest.raises(Refusal, match="Counter cannot be fed: Counter runs other code"):
+        run(written(tmp_path / "a.csv", "id,by\na,1\n"), cluster=fake)
     assert fake.log == []
 
 

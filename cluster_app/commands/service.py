@@ -1,0 +1,64 @@
+"""``cluster-app status`` and ``cluster-app down``: a running cluster looked at, and ended.
+
+It decides what of a status is shown to people. It starts nothing: where no cluster runs, that is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster_app.commands.connection import Address, Json, Namespace, joined, quiet_stdout
+from cluster_app.status import ClusterStatus
+
+__all__ = ["down", "status"]
+
+WIDE = 140  # where nobody's terminal says otherwise: ids are to be read whole
+
+
+def status(address: Address = None, namespace: Namespace = "cluster_app", as_json: Json = False) -> None:
+    """Show runners, entities and the coordinator of a running cluster."""
+    with quiet_stdout(as_json), joined(address, namespace) as cluster:
+        found = cluster.status()
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDE
+        _show(found, console)
+
+
+def down(address: Address = None, namespace: Namespace = "cluster_app") -> None:
+    """Remove runners, agents and coordinator, with all that entities hold in memory. Ray stays."""
+    with joined(address, namespace) as cluster:
+        cluster.shutdown()
+    print(f"cluster {namespace} is down")
+
+
+def _show(found: ClusterStatus, console: Console) -> None:
+    console.print(
+        f"cluster-app {found.version}, {found.shards} shards, "
+        f"coordinator pid {found.coordinator.pid} in term {found.coordinator.term}",
+        highlight=False,
+    )
+    runners = Table("runner", "node", "pid", "healthy", "shards", "entities", "lane")
+    for runner in found.runners:
+        runners.add_row(
+            runner.id,
+            runner.node_id,
+            str(runner.pid),
+            "yes" if runner.healthy else "NO",
+            f"{runner.shards:,}",
+            f"{runner.entities:,}",
+            runner.lane,
+        )
+    console.print(runners)
+    live = Table("entity type", "live")
+    for name, count in sorted(found.entities.items()):
+        live.add_row(name, f"{count:,}")
+    console.print(live)
+    if found.singletons:
+        console.print(f"singletons: {', '.join(found.singletons)}", highlight=False)

@@ -1,0 +1,339 @@
+"""Idle entities are let go on time, never too early, and never at the cost of a message."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster_app import Cluster, Entity, HandlerError, entity, message
+from cluster_app.testing import MemoryCluster
+
+if TYPE_CHECKING:
+    from tests.conftest import Counts
+
+
+class Guest(Entity):
+    """Comes, and goes when nobody talks to it."""
+
+    def __init__(self) -> None:
+        self.born = uuid.uuid4().hex
+        self.heard: list[int] = []
+        self.ticks = 0
+
+    @message
+    def hear(self, number: int) -> str:
+        self.heard.append(number)
+        return self.born
+
+    @message
+    def told(self) -> list[int]:
+        return self.heard
+
+    @message
+    async def work(self, seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return self.born
+
+    @message
+    def stay(self, seconds: float) -> str:
+        self.keep_alive(seconds)
+        return self.born
+
+    @message
+    def leave(self) -> str:
+        self.deactivate()
+        return self.born
+
+    @message
+    async def leave_and_work(self, seconds: float) -> str:
+        self.deactivate()
+        await asyncio.sleep(seconds)
+        return self.born
+
+    @message
+    def tick(self) -> None:
+        self.ticks += 1
+
+    @message
+    def tick_every(self, seconds: float) -> str:
+        self.every(seconds, "tick")
+        return self.born
+
+    @message
+    def ticked(self) -> int:
+        return self.ticks
+
+    @message
+    def bad_timer(self) -> None:
+        self.every(1.0, "no_such")
+
+
+@entity(name="passivation.Brief", max_idle_time=0.2)
+class Brief(Guest):
+    """Goes after a fifth of a second."""
+
+
+@entity(name="passivation.Patient", max_idle_time=60.0)
+class Patient(Guest):
+    """Goes after a minute."""
+
+
+@entity(name="passivation.Settled", max_idle_time=None)
+class Settled(Guest):
+    """Stays, unless told to go."""
+
+
+@entity(name="passivation.Slow", max_idle_time=0.2)
+class Slow(Guest):
+    """Takes its time to come and to go."""
+
+    async def on_activate(self) -> None:
+        await asyncio.sleep(0.05)
+
+    async def on_deactivate(self, reason: str) -> None:
+        await asyncio.sleep(0.05)
+
+
+@entity(name="passivation.Sore", max_idle_time=None)
+class Sore(Guest):
+    """Raises when it goes."""
+
+    async def on_deactivate(self, reason: str) -> None:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError if self.heard and self.heard[0] == 1 else ValueError("sore")
+
+
+def live(cluster: Cluster, name: str) -> int:
+    """How many entities of that type live."""
+    return cluster.status().entities.get(name, 0)
+
+
+def test_an_idle_entity_goes_after_its_time_exactly(memory_cluster: MemoryCluster) -> None:
+    """A minute after its last message, not a millisecond before; counted with its reason and its lifetime."""
+    patient = memory_cluster.entity(Patient, "exact")
+    first = patient.hear.remote(1).result(30)
+    memory_cluster.clock.advance(59.999)
+    assert live(memory_cluster, "passivation.Patient") == 1
+    memory_cluster.clock.advance(0.001)
+    assert live(memory_cluster, "passivation.Patient") == 0
+    assert patient.hear.remote(2).result(30) != first
+    metrics = memory_cluster.metrics()
+    labels = {"entity_type": "passivation.Patient"}
+    assert metrics.value("cluster_entity_activations_total", **labels) == 2
+    assert metrics.value("cluster_entity_deactivations_total", **labels, reason="idle") == 1
+    assert metrics.value("cluster_entity_deactivations_total", **labels) == 1
+    lifetime = metrics.histogram("cluster_entity_lifetime_seconds", **labels)
+    assert lifetime.count == 1
+    assert lifetime.sum == pytest.approx(60.0, abs=1e-6)
+    assert metrics.value("cluster_entities", **labels) == 1
+
+
+def test_every_message_starts_the_idle_time_anew(memory_cluster: MemoryCluster) -> None:
+    """Spoken to each 59 s it lives for ever; then it goes 60 s after the last."""
+    patient = memory_cluster.entity(Patient, "anew")
+    births = set()
+    for number in range(10):
+        births.add(patient.hear.remote(number).result(30))
+        memory_cluster.clock.advance(59.0)
+    assert len(births) == 1
+    memory_cluster.clock.advance(0.999)
+    assert live(memory_cluster, "passivation.Patient") == 1
+    memory_cluster.clock.advance(0.001)
+    assert live(memory_cluster, "passivation.Patient") == 0
+
+
+def test_a_thousand_entities_each_go_at_their_own_time(memory_cluster: MemoryCluster) -> None:
+    """Activated one per second, they go one per second, in order."""
+    for number in range(50):
+        memory_cluster.entity(Patient, str(number)).hear.remote(number).result(30)
+        memory_cluster.clock.advance(1.0)
+    assert live(memory_cluster, "passivation.Patient") == 50
+    memory_cluster.clock.advance(10.0)
+    for left in range(49, -1, -1):
+        assert live(memory_cluster, "passivation.Patient") == left
+        memory_cluster.clock.advance(1.0)
+
+
+def test_an_entity_that_works_is_not_idle(memory_cluster: MemoryCluster) -> None:
+    """A handler of 25 s outlives an idle time of 0.2 s, and so does what waits behind it; then the time starts."""
+    brief = memory_cluster.entity(Brief, "working")
+    long = brief.work.remote(25.0)
+    queued = brief.hear.remote(1)
+    memory_cluster.clock.advance(24.9)
+    assert live(memory_cluster, "passivation.Brief") == 1
+    assert not queued.done()
+    memory_cluster.clock.advance(0.1)
+    assert long.result(30) == queued.result(30)
+    memory_cluster.clock.advance(0.199)
+    assert live(memory_cluster, "passivation.Brief") == 1
+    memory_cluster.clock.advance(0.001)
+    assert live(memory_cluster, "passivation.Brief") == 0
+
+
+def test_keep_alive_holds_an_entity_and_lets_it_go(memory_cluster: MemoryCluster) -> None:
+    """Kept for 100 s it goes then, not after its 60 s; a shorter promise does not shorten a longer one."""
+    patient = memory_cluster.entity(Patient, "kept")
+    patient.stay.remote(100.0).result(30)
+    patient.stay.remote(1.0).result(30)
+    memory_cluster.clock.advance(99.999)
+    assert live(memory_cluster, "passivation.Patient") == 1
+    memory_cluster.clock.advance(0.001)
+    assert live(memory_cluster, "passivation.Patient") == 0
+
+
+def test_without_an_idle_time_an_entity_stays(memory_cluster: MemoryCluster) -> None:
+    """A day later it is still the same one."""
+    settled = memory_cluster.entity(Settled, "stays")
+    born = settled.hear.remote(1).result(30)
+    memory_cluster.clock.advance(600.0)
+    assert settled.hear.remote(2).result(30) == born
+
+
+def test_passivation_works_in_real_time(
+    cluster: Cluster, counts: Counts, let_pass: Callable[[float], None]
+) -> None:
+    """On either transport: idle for its time, the entity is gone, and the next message makes another."""
+    brief = cluster.entity(Brief, uuid.uuid4().hex)
+    first = brief.hear.remote(1).result(30)
+    assert brief.hear.remote(2).result(30) == first
+    let_pass(0.5)
+    second = brief.hear.remote(3).result(30)
+    assert second != first
+    assert brief.told.remote().result(30) == [3]
+    let_pass(0.5)
+    counts.refresh()
+    labels = {"entity_type": "passivation.Brief"}
+    assert counts.of("cluster_entity_activations_total", **labels) == 2
+    assert counts.of("cluster_entity_deactivations_total", **labels, reason="idle") == 2
+    assert counts.of("cluster_entity_lifetime_seconds", **labels) == 2
+    assert counts.of("cluster_entities", **labels) == 0
+    counts.check_invariants("passivation.Brief")
+
+
+def test_messages_that_meet_an_entity_being_let_go_wait_for_the_next(memory_cluster: MemoryCluster) -> None:
+    """While a slow `on_deactivate` runs, five messages come: a new activation handles them, in order, once."""
+    slow = memory_cluster.entity(Slow, "leaving")
+    reply = slow.hear.remote(0)
+    memory_cluster.clock.advance(0.05)
+    first = reply.result(30)
+    memory_cluster.clock.advance(0.22)  # idle at 0.2, gone at 0.25
+    replies = [slow.hear.remote(number) for number in range(1, 6)]
+    memory_cluster.clock.settle()
+    assert not any(each.done() for each in replies)
+    told = slow.told.remote()
+    memory_cluster.clock.advance(0.1)
+    births = {each.result(30) for each in replies}
+    assert len(births) == 1
+    assert births != {first}
+    assert told.result(30) == [1, 2, 3, 4, 5]
+    metrics = memory_cluster.metrics()
+    labels = {"entity_type": "passivation.Slow"}
+    assert metrics.value("cluster_entity_activations_total", **labels) == 2
+    assert metrics.value("cluster_entity_deactivations_total", **labels, reason="idle") == 1
+    assert metrics.value("cluster_messages_received_total", **labels) == 7
+
+
+@pytest.mark.parametrize("kind", [Brief, Slow])
+def test_a_storm_of_messages_while_entities_come_and_go_loses_nothing(
+    memory_cluster: MemoryCluster, kind: type[Guest]
+) -> None:
+    """Messages meet each entity at every moment of its life: all are answered, each once, in order per life."""
+    name = f"passivation.{kind.__name__}"
+    guests = [memory_cluster.entity(kind, f"storm-{number}") for number in range(5)]
+    replies = []
+    for number in range(300):
+        # Steps of 0 to 0.33 s: before, at and after the idle time, and within the hooks.
+        for place, guest in enumerate(guests):
+            replies.append((place, guest.hear.remote(number)))
+        memory_cluster.clock.advance((number * 7 % 34) / 100)
+    memory_cluster.clock.advance(1.0)
+    births: list[list[str]] = [[] for _ in guests]
+    for place, reply in replies:
+        assert reply.done()
+        births[place].append(reply.result(0))
+    lives = 0
+    for sequence in births:
+        # Once another instance has answered, the earlier one never answers again.
+        changes = [born for n, born in enumerate(sequence) if n == 0 or sequence[n - 1] != born]
+        assert len(changes) == len(set(changes))
+        lives += len(changes)
+    assert lives > 100
+    metrics = memory_cluster.metrics()
+    assert metrics.value("cluster_messages_sent_total", entity_type=name) == 1500
+    assert metrics.value("cluster_messages_received_total", entity_type=name) == 1500
+    assert metrics.value("cluster_errors_total", entity_type=name) == 0
+    assert metrics.value("cluster_redeliveries_total", entity_type=name) == 0
+    assert metrics.value("cluster_entity_activations_total", entity_type=name) == lives
+    assert metrics.value("cluster_entity_deactivations_total", entity_type=name, reason="idle") == lives
+    assert metrics.value("cluster_entities", entity_type=name) == 0
+
+
+def test_an_entity_may_end_itself(cluster: Cluster, counts: Counts) -> None:
+    """`deactivate()`: the message being handled ends, what waits meets a new activation, in order."""
+    settled = cluster.entity(Settled, uuid.uuid4().hex)
+    first = settled.hear.remote(0).result(30)
+    leaving = settled.leave.remote()
+    after = [settled.hear.remote(number) for number in range(1, 50)]
+    assert leaving.result(30) == first
+    births = {reply.result(30) for reply in after}
+    assert len(births) == 1
+    assert births != {first}
+    assert settled.told.remote().result(30) == list(range(1, 50))
+    counts.refresh()
+    labels = {"entity_type": "passivation.Settled"}
+    assert counts.of("cluster_entity_activations_total", **labels) == 2
+    assert counts.of("cluster_entity_deactivations_total", **labels, reason="explicit") == 1
+    assert counts.of("cluster_messages_received_total", **labels) == 52
+    counts.check_invariants("passivation.Settled")
+
+
+def test_an_entity_that_ends_itself_finishes_what_it_is_doing(cluster: Cluster) -> None:
+    """It says goodbye, works on, and its reply comes from the old instance; the next message meets a new one."""
+    settled = cluster.entity(Settled, uuid.uuid4().hex)
+    first = settled.hear.remote(0).result(30)
+    leaving = settled.leave_and_work.remote(0.0)
+    after = settled.hear.remote(1)
+    assert leaving.result(30) == first
+    assert after.result(30) != first
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["ValueError", "CancelledError"])
+def test_on_deactivate_that_raises_does_not_keep_the_entity(
+    cluster: Cluster, counts: Counts, number: int
+) -> None:
+    """It goes all the same, counted as failed, and the next message meets a new one."""
+    sore = cluster.entity(Sore, uuid.uuid4().hex)
+    first = sore.hear.remote(number).result(30)
+    assert sore.leave.remote().result(30) == first
+    assert sore.hear.remote(5).result(30) != first
+    counts.refresh()
+    labels = {"entity_type": "passivation.Sore"}
+    assert counts.of("cluster_entity_deactivations_total", **labels, reason="failed") == 1
+    assert counts.of("cluster_entity_deactivations_total", **labels) == 1
+    assert counts.of("cluster_entity_activations_total", **labels) == 2
+
+
+def test_a_timer_ticks_on_time_for_as_long_as_the_entity_lives(memory_cluster: MemoryCluster) -> None:
+    """Set in a handler it goes on long after that message's own deadline, and dies with the activation."""
+    settled = memory_cluster.entity(Settled, "timer")
+    settled.tick_every.remote(1.0).result(30)
+    memory_cluster.clock.advance(0.999)
+    assert settled.ticked.remote().result(30) == 0
+    memory_cluster.clock.advance(99.001)
+    assert settled.ticked.remote().result(30) == 100
+    settled.leave.remote().result(30)
+    memory_cluster.clock.advance(100.0)
+    assert live(memory_cluster, "passivation.Settled") == 0
+    assert settled.ticked.remote().result(30) == 0
+    memory_cluster.clock.advance(100.0)
+    assert settled.ticked.remote().result(30) == 0
+
+
+def test_a_timer_for_no_message_is_refused(cluster: Cluster) -> None:
+    """ValueError in the handler that asks for it."""
+    with pytest.raises(HandlerError, match="no_such"):
+        cluster.entity(Settled, uuid.uuid4().hex).bad_timer.remote().result(30)
