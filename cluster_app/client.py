@@ -358,10 +358,8 @@ class Client:
         lane.connection.exchange(request, partial(self._told, lane, request))
 
     def _poll(self, lane: SendingLane) -> None:
-        """Have somebody at the runner who brings late answers, if no frame is on its way to do so."""
+        """Have somebody at the runner who brings late answers, and who notices its end when nothing else would."""
         if lane.local or lane.polling or lane.calls or lane.resume_at is not None:
-            return
-        if not lane.outbound.in_flight:
             return
         if self._lanes.get(lane.outbound.runner_id) is not lane:
             return  # lost, or closed
@@ -596,7 +594,6 @@ class Client:
         for slot in list(self._slots.values()):  # any thread may add one
             if slot.lane is lane:
                 slot.lane = None
-                slot.stream = 0
             elif slot.refusing_lane is lane:
                 # What it refused and what ran there is sent again in the order in which it was sent.
                 for sequence, message in slot.refused:
@@ -605,7 +602,6 @@ class Client:
                 again.setdefault(slot.shard, []).extend(slot.refused)
                 slot.refused.clear()
                 slot.refusing_lane = None
-                slot.stream = 0
         for shard, messages in again.items():
             messages.sort(key=lambda pair: pair[0])
             self._first(self._slots[shard], [message for _, message in messages])
@@ -631,7 +627,7 @@ class Client:
 
     def _resolve(self, settlement: Settlement) -> None:
         """Find lanes for the shards whose messages are held; ask who serves the rest."""
-        now = self.now()
+        now = self.now() + _EARLY_S
         ask = False
         for slot in list(self._stranded.values()):
             refusing = slot.refusing_lane
@@ -658,7 +654,6 @@ class Client:
             del self._stranded[slot.shard]
             if slot.refused_by != owner[0]:
                 slot.backoff_s, slot.refused_by = 0.0, None
-                slot.stream = 0
             slot.lane = lane = self._lane_to(owner[0])
             held, slot.held = slot.held, deque()
             for message in held:

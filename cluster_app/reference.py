@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster"]
 
 
+_LONG = 10_000  # bytes or characters
+
+
 class OutgoingMessage:
     """One declared message of one entity, ready to be sent. It is what a reply knows of its message.
 
@@ -78,7 +81,9 @@ class OutgoingMessage:
             self._pack(response, kwargs)
         else:
             for argument in args:
-                if type(argument) not in Atoms:
+                kind = type(argument)
+                # A long text is packed too: what is packed counts towards the bytes of a frame.
+                if kind not in Atoms or ((kind is str or kind is bytes) and len(argument) > _LONG):
                     self._pack(response, None)
                     break
         self._inbox.append(response)

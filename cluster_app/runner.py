@@ -312,7 +312,7 @@ class Runner:
     ) -> MalformedMessage | None:
         delivery.chain = extra.chain
         delivery.trace = extra.trace
-        delivery.counted = extra.counted
+        delivery.first_id, delivery.counted = extra.message_id, extra.counted
         if extra.timeout_s is not None:
             delivery.deadline = now + extra.timeout_s
         if extra.packed is None:

@@ -34,6 +34,7 @@ class Delivery:
     :ivar deadline: on the host's clock, in seconds.
     :ivar chain: the messages that are being handled up the call chain, each ``(type, id, message id)``.
     :ivar trace: the W3C ``traceparent`` it came with, or None.
+    :ivar first_id: the id it was first sent under, if that was on another lane.
     :ivar counted: another runner has counted it as received, and gave it back.
     :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
     """
@@ -47,6 +48,7 @@ class Delivery:
         "counted",
         "deadline",
         "entity_id",
+        "first_id",
         "kwargs",
         "message",
         "origin",
@@ -77,6 +79,7 @@ class Delivery:
         self.kwargs: Mapping[str, Any] | None = None
         self.chain: tuple[tuple[str, str, str], ...] = ()
         self.trace: str | None = None
+        self.first_id: str | None = None
         self.counted = False
         self.prepare: Any = None
         self.activation: Activation | None = None
@@ -87,7 +90,7 @@ class Delivery:
     @property
     def id(self) -> str:
         """The message's id: who sent it, on which lane, as which message."""
-        return f"{self.origin.sender}:{self.sequence}"
+        return self.first_id or f"{self.origin.sender}:{self.sequence}"
 
     def chain_onwards(self) -> tuple[tuple[str, str, str], ...]:
         """The call chain of a message that this one's handler sends."""

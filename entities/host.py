@@ -172,6 +172,8 @@ class EntityHost:
         try:
             await activation.entity.on_activate()
         except BaseException as raised:
+            if activation.phase is Phase.GONE:
+                return  # lost meanwhile: nothing of it counts, and nobody waits
             hosted = activation.hosted
             hosted.activation_took["error"].append(self.now() - activation.activated_at)
             for delivery in self._leave(activation):
@@ -179,8 +181,9 @@ class EntityHost:
                     delivery, None, activation_failed(hosted, activation.entity_id, raised)
                 )
             return
-        self._activated(activation, activation.activated_at)
-        self._next(activation)
+        if activation.phase is not Phase.GONE:
+            self._activated(activation, activation.activated_at)
+            self._next(activation)
 
     def _activated(self, activation: Activation, since: float) -> None:
         hosted = activation.hosted
@@ -189,7 +192,7 @@ class EntityHost:
         hosted.activation_took["ok"].append(now - since)
         activation.activated_at = now
         if activation.phase is Phase.STARTING:
-            activation.phase = Phase.ACTIVE
+            activation.phase = Phase.LEAVING if activation.reason else Phase.ACTIVE
         self._idle.add(activation)
 
     def _finished(
@@ -264,6 +267,8 @@ class EntityHost:
             activation.reason = reason
             if not activation.running:
                 self._deactivate(activation)
+        elif activation.phase is Phase.STARTING and reason in ("handoff", "shutdown"):
+            activation.reason = reason  # it goes as soon as it has come to life
 
     def let_go_shards(self, shards: Callable[[str, int], bool], reason: str) -> list[Delivery]:
         """Let go every entity of these (group, shard) pairs; returns the messages that had not started, in order."""
@@ -293,8 +298,10 @@ class EntityHost:
                     delivery.cancelled = True
                     if delivery.task is not None:
                         delivery.task.cancel()
+                had_come_to_life = activation.phase is not Phase.STARTING
                 unstarted.extend(self._leave(activation))
-                self._count_gone(activation, "lost")
+                if had_come_to_life:
+                    self._count_gone(activation, "lost")
         return started, unstarted
 
     def _deactivate(self, activation: Activation) -> None:

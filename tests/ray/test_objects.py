@@ -1,4 +1,4 @@
-"""Ray's object references in messages, and references to entities in messages and replies."""
+"""Ray's object references and references to entities, in messages and in replies."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ class Librarian(Entity):
     async def read(self, shelf: dict[str, Any]) -> tuple[str, int]:
         (book,) = shelf["books"]
         return type(book).__name__, await book
+
+    @message
+    def lend(self, value: int) -> dict[str, Any]:
+        return {"book": ray.put(value)}
+
+    @message
+    def lend_alone(self, value: int) -> Any:
+        return ray.put(value)
 
     @message
     async def ask(self, colleague: Librarian, times: int) -> int:
@@ -76,6 +84,15 @@ def test_messages_with_objects_keep_their_place(ray_cluster: Cluster) -> None:
     for n, reply in enumerate(replies):
         found = reply.result(timeout_s=20)
         assert (found if isinstance(found, int) else found[1]) == n
+
+
+def test_a_reply_may_hold_an_object(ray_cluster: Cluster) -> None:
+    """A reference in a reply stays one, alone or nested, and its object can be had as long as it is kept."""
+    librarian = ray_cluster.entity(Librarian, "lends")
+    lent = [librarian.lend.remote(n) for n in range(10)]
+    alone = librarian.lend_alone.remote(10)
+    books = [reply.result(timeout_s=20)["book"] for reply in lent] + [alone.result(timeout_s=10)]
+    assert ray.get(books, timeout=20) == list(range(11))
 
 
 def test_an_object_that_is_an_error_fails_its_message_alone(ray_cluster: Cluster) -> None:
