@@ -167,14 +167,14 @@ def test_order_holds_through_a_kill(memory_cluster: MemoryCluster) -> None:
         memory_cluster.clock.advance(0.01)
     memory_cluster.clock.advance(5.0)
     assert errors_of(replies) == [None] * len(replies)
-    for target in range(20):
-        handled = [number for who, _, number in journal if who == str(target)]
+    for index in range(20):
+        handled = [number for who, _, number in journal if who == str(index)]
         first_times = [number for n, number in enumerate(handled) if number not in handled[:n]]
         assert first_times == list(range(200))
         # A resent message may run twice; what it brings again comes again in order.
-        lives = [life for who, life, _ in journal if who == str(target)]
+        lives = [life for who, life, _ in journal if who == str(index)]
         for life in set(lives):
-            numbers = [number for who, its, number in journal if who == str(target) and its == life]
+            numbers = [number for who, its, number in journal if who == str(index) and its == life]
             assert numbers == sorted(numbers)
     check_counts(memory_cluster, 20 + 4000, Counter())
 
@@ -194,8 +194,8 @@ def test_an_entity_never_has_two_lives_at_once(memory_cluster: MemoryCluster) ->
         memory_cluster.clock.advance(0.1)
     memory_cluster.clock.advance(10.0)
     assert errors_of(replies) == [None] * len(replies)
-    for target in range(20):
-        lives = [life for who, life, _ in journal if who == str(target)]
+    for index in range(20):
+        lives = [life for who, life, _ in journal if who == str(index)]
         changes = [life for n, life in enumerate(lives) if n == 0 or lives[n - 1] != life]
         assert len(changes) == len(set(changes))
     check_counts(memory_cluster, 20 + 2400, Counter())
