@@ -267,7 +267,7 @@ class Client:
                 self._hold_for_type(settlement, known, message, now)
                 continue
             slot = route.slot
-            lane = slot.lane
+            lane = slot.lane or self._place(slot)
             if lane is None:
                 if len(slot.held) >= most and _full(slot.held, most):
                     self._end(settlement, message, None, self._lane_full(message), now)
@@ -282,6 +282,20 @@ class Client:
                 self._end(settlement, message, None, self._lane_full(message), now)
                 continue
             outbound.queue.append(message)
+
+    def _place(self, slot: ShardSlot) -> SendingLane | None:
+        """The lane of a shard that nothing is known against: its first message need not be held, and so counts at once
+        towards what the lane takes."""
+        owner = self._routes.owners.get(slot.shard)
+        if (
+            owner is None
+            or owner[0] in self._gone
+            or slot.shard in self._stranded
+            or slot.refused_by is not None
+        ):
+            return None
+        slot.lane = self._lane_to(owner[0])
+        return slot.lane
 
     def _lane_full(self, message: EntityResponse[Any]) -> ClusterError:
         return MailboxFull(
