@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId
@@ -15,7 +15,33 @@ if TYPE_CHECKING:
     from cluster_app.client import Client
     from cluster_app.runner import Runner
 
-__all__ = ["LocalLane"]
+__all__ = ["LocalLane", "LocalRunner"]
+
+
+class LocalRunner(Protocol):
+    """The runner in this very process, as its client sees it: messages to its entities touch no transport."""
+
+    runner_id: str
+
+    def may_leave(self) -> bool:
+        """Whether messages may leave this process now."""
+        ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the runner's loop."""
+        ...
+
+    def here(self) -> bool:
+        """Whether this is the thread of the runner's loop."""
+        ...
+
+    def take(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> ShardId | None:
+        """Take a message over; returns its shard if that is not served here."""
+        ...
+
+    def cancel(self, sequence: int) -> None:
+        """The sender wants this message no more."""
+        ...
 
 
 class LocalLane:

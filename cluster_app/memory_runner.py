@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from cluster_app.client import Client, Directory
+from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.directory import Directory
 from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport

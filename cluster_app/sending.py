@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from cluster_app.exchange import Connection
+from cluster_app.exchange import Answer, Connection
 from cluster_app.outbound_lane import OutboundLane
 from cluster_app.shard import ShardId
 from entities.declaration import EntityDefinition
@@ -14,7 +14,7 @@ from observe.failure import classify
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
-__all__ = ["KnownType", "MessageKind", "SendingLane", "ShardSlot"]
+__all__ = ["KnownType", "MessageKind", "Messages", "SendingLane", "ShardSlot"]
 
 Messages = deque[EntityResponse[Any]]
 
@@ -163,6 +163,13 @@ class SendingLane:
     def load(self) -> int:
         """Messages that wait on this lane or are in flight."""
         return len(self.outbound.queue) + len(self.outbound.in_flight)
+
+    def took(self, answer: Answer) -> None:
+        """What an answer says of the frames sent: which have arrived, and how many answers tell their fate."""
+        self.outbound.received(answer.received)
+        for number in self.unsettled:
+            if number < answer.received:
+                self.unsettled[number] = answer.published
 
     def settled_before(self, frame: int) -> bool:
         """Whether it is known what the runner refused of the frames before this one."""

@@ -69,7 +69,8 @@ def fresh_journal() -> None:
 def homes(cluster: MemoryCluster, targets: list[Target]) -> dict[str, list[Target]]:
     """The targets by the runner that serves them now."""
     found: dict[str, list[Target]] = {}
-    routes = cluster._client.routes()
+    routes = cluster._memory._service[0].coordinator.routes()
+    assert routes is not None
     for target in targets:
         owner, _ = routes.owners[target.hit.slot.shard]  # type: ignore[attr-defined]  # behind the type is a message
         found.setdefault(owner, []).append(target)

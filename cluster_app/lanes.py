@@ -1,0 +1,204 @@
+"""A sender's lanes: which exchanges are under way on each, and when the next one leaves.
+
+Decides when a batch leaves. A message leaves at once on a lane where nothing is under way; otherwise it joins the
+next batch, which leaves when an answer comes back: no timer, so no added delay when idle, and batches grow with load
+by themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from cluster_app.config import ClusterConfig
+from cluster_app.exchange import Answer, Parcel, Request, Transport
+from cluster_app.local import LocalRunner
+from cluster_app.outbound_lane import OutboundLane
+from cluster_app.sending import SendingLane
+from cluster_app.timetable import Timetable
+from entities.response import EntityResponse
+
+__all__ = ["Lanes"]
+
+_WINDOW = 2  # exchanges under way on a lane: one being handled while the next is made
+_POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
+_KEEP_ALIVE_S = 5.0
+_RESUME_S = 0.05
+
+Told = Callable[[SendingLane, Request, Answer | BaseException], None]
+
+
+class Lanes:
+    """The lanes of one sender, by runner.
+
+    :param local: the runner in this very process, if there is one.
+    :param told: hears the answer to each exchange, once, on any thread.
+    :ivar sizes: the messages in each batch since somebody last looked.
+    """
+
+    def __init__(
+        self,
+        incarnation: str,
+        config: ClusterConfig,
+        transport: Transport,
+        timetable: Timetable,
+        local: LocalRunner | None,
+        told: Told,
+    ) -> None:
+        self.term = 0
+        self.sizes: list[float] = []
+        self._incarnation = incarnation
+        self._config = config
+        self._transport = transport
+        self._timetable = timetable
+        self._local = local
+        self._told = told
+        self._lanes: dict[str, SendingLane] = {}
+        self._numbers = itertools.count()
+        # Often enough that a sender who lives is never taken for gone.
+        self._poll_s = min(_POLL_S, config.lane_silence_s / 3)
+        self._keep_alive_s = min(_KEEP_ALIVE_S, config.lane_silence_s / 3)
+
+    def __iter__(self) -> Iterator[SendingLane]:
+        return iter(list(self._lanes.values()))
+
+    def to(self, runner_id: str) -> SendingLane:
+        """The lane to a runner, made at the first call."""
+        lane = self._lanes.get(runner_id)
+        if lane is None:
+            outbound = OutboundLane(
+                self._incarnation,
+                next(self._numbers),
+                runner_id,
+                max_messages=self._config.batch_messages,
+                max_bytes=self._config.batch_bytes,
+            )
+            local = self._local is not None and self._local.runner_id == runner_id
+            connection = None if local else self._transport.connect(runner_id)
+            lane = self._lanes[runner_id] = SendingLane(outbound, connection, local)
+            self._timetable.wake_at(self._timetable.now() + self._keep_alive_s)
+        return lane
+
+    def existing(self, runner_id: str) -> SendingLane | None:
+        """The lane to a runner, if there is one."""
+        return self._lanes.get(runner_id)
+
+    def has(self, lane: SendingLane) -> bool:
+        """Whether it still is the lane to its runner: neither lost nor closed."""
+        return self._lanes.get(lane.outbound.runner_id) is lane
+
+    def of(self, message: EntityResponse[Any]) -> SendingLane | None:
+        """The lane that a message is in flight on: not always where its shard's messages go by now."""
+        for lane in self._lanes.values():
+            if message.flight is not None and lane.outbound.in_flight.get(message.flight) is message:
+                return lane
+        return None
+
+    def remove(self, lane: SendingLane) -> None:
+        """Its runner has ended, or has forgotten it."""
+        del self._lanes[lane.outbound.runner_id]
+
+    # -- exchanges
+
+    def send(self, lane: SendingLane) -> None:
+        """Let batches leave while the lane has room for them."""
+        outbound, timetable = lane.outbound, self._timetable
+        now = timetable.now()
+        while lane.calls < _WINDOW and lane.resume_at is None and outbound.queue:
+            made = outbound.frame(now, timetable.default_timeout_s, self.term)
+            if made is None:
+                continue  # all of those have ended already; the queue is shorter now
+            parcel, count = made
+            self.sizes.append(count)
+            if lane.next_due == float("inf"):
+                lane.next_due = now + timetable.default_timeout_s
+                timetable.wake_at(lane.next_due)
+            lane.calls += 1
+            lane.unsettled[parcel.number] = -1
+            self.exchange(lane, parcel)
+        self._open_or_not(lane)
+
+    @staticmethod
+    def _open_or_not(lane: SendingLane) -> None:
+        lane.open = lane.calls < _WINDOW and lane.resume_at is None
+
+    def exchange(
+        self, lane: SendingLane, parcel: Parcel | None, *, resume: bool = False, wait_s: float = 0.0
+    ) -> None:
+        """Begin one exchange; cancellations that wait ride along."""
+        cancel, lane.cancels = tuple(lane.cancels), []
+        lane.spoke_at = self._timetable.now()
+        request = Request(
+            self._incarnation,
+            lane.outbound.number,
+            parcel,
+            lane.outbound.acknowledged,
+            resume,
+            wait_s,
+            cancel,
+        )
+        assert lane.connection is not None
+        lane.connection.exchange(request, partial(self._told, lane, request))
+
+    def ended(self, lane: SendingLane, request: Request) -> None:
+        """An exchange has come back, whatever it brought."""
+        if request.parcel is not None:
+            lane.calls -= 1
+        elif request.wait_s:
+            lane.polling = False
+        self._open_or_not(lane)
+
+    def failed(self, lane: SendingLane, request: Request) -> None:
+        """An exchange failed and the runner may live: the same incarnation is asked again, soon."""
+        lane.cancels.extend(request.cancel)
+        if lane.resume_at is None:
+            lane.resume_at = self._timetable.now() + _RESUME_S
+            lane.open = False
+            self._timetable.wake_at(lane.resume_at)
+
+    def poll(self, lane: SendingLane) -> None:
+        """Have somebody at the runner who brings late answers, and who notices its end when nothing else would."""
+        if lane.local or lane.polling or lane.calls or lane.resume_at is not None or not self.has(lane):
+            return
+        lane.polling = True
+        self.exchange(lane, None, wait_s=self._poll_s)
+
+    def tend(self, lane: SendingLane, now: float) -> None:
+        """Ask again what failed, tell what was cancelled, and be heard of now and then."""
+        if lane.local:
+            return
+        if lane.resume_at is not None:
+            self._resume(lane, now)
+        elif lane.cancels:
+            self.exchange(lane, None)
+        if now - lane.spoke_at >= self._keep_alive_s and not lane.polling and not lane.calls:
+            self.exchange(lane, None)
+        self._timetable.wake_at(now + self._keep_alive_s)
+
+    def _resume(self, lane: SendingLane, now: float) -> None:
+        assert lane.resume_at is not None
+        if now < lane.resume_at:
+            self._timetable.wake_at(lane.resume_at)
+        elif lane.calls:
+            lane.resume_at = now + _RESUME_S
+            self._timetable.wake_at(lane.resume_at)
+        else:
+            lane.resume_at = None
+            lane.open = True
+            again = list(lane.outbound.unreceived)
+            for parcel in again:
+                lane.calls += 1
+                self.exchange(lane, parcel, resume=True)
+            if not again:
+                self.exchange(lane, None, resume=True)
+
+    def close(self) -> None:
+        """Tell every runner that nothing more will come."""
+        for lane in self:
+            if lane.connection is not None:
+                outbound = lane.outbound
+                request = Request(self._incarnation, outbound.number, None, outbound.acknowledged, close=True)
+                lane.connection.exchange(request, lambda _: None)
+        self._lanes.clear()

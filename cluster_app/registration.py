@@ -1,0 +1,122 @@
+"""The entity types of one sender: each is registered with the cluster before its first message leaves.
+
+Decides which messages wait for that, and how they end when the cluster refuses the code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cluster_app.code import goes_by_value
+from cluster_app.directory import Directory
+from cluster_app.envelope import Codec, Packed
+from cluster_app.sending import KnownType, Messages
+from cluster_app.settling import about
+from cluster_app.timetable import Timetable
+from entities.declaration import EntityDefinition
+from entities.errors import RunnerNotRegistered
+from entities.response import EntityResponse
+
+__all__ = ["Registration"]
+
+_ASK_AGAIN_S = 0.1
+
+Told = Callable[[BaseException | None], None]
+
+
+class Registration:
+    """What a sender knows of types.
+
+    :param inbox: where messages go back to once their type is known, in front of all that came later.
+    :param lock: the sender's; held when messages are moved.
+    :param pump: carries on what is in the inbox, without the lock.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        codec: Codec,
+        timetable: Timetable,
+        inbox: Messages,
+        lock: threading.Lock,
+        pump: Callable[[], None],
+    ) -> None:
+        self._directory = directory
+        self._codec = codec
+        self._timetable = timetable
+        self._inbox = inbox
+        self._lock = lock
+        self._pump = pump
+        self._types: dict[str, KnownType] = {}
+
+    def __iter__(self) -> Iterator[KnownType]:
+        return iter(list(self._types.values()))  # any thread may add one
+
+    def known(self, definition: EntityDefinition) -> KnownType:
+        """What is known of a type; other code under the same name begins anew."""
+        known = self._types.get(definition.name)
+        if known is None or known.definition.digest != definition.digest:
+            known = self._types[definition.name] = KnownType(definition)
+        return known
+
+    def register(self, definition: EntityDefinition, replace: bool, told: Told) -> None:
+        """Make the type's code known to the cluster; `told` hears how that went."""
+        known = self.known(definition)
+        known.asked = True
+        self._ask(known, replace, told)
+
+    def ask(self, known: KnownType) -> None:
+        """Register a type that messages wait for, unless that is under way."""
+        if not known.asked:
+            known.asked = True
+            self._ask(known, False, lambda refusal: None)
+
+    def hold(self, known: KnownType, message: EntityResponse[Any]) -> None:
+        """Let a message wait until its type is registered."""
+        known.held.append(message)
+        if message.deadline is None:
+            self._timetable.wake_at(self._timetable.end_of(message))
+        self.ask(known)
+
+    @staticmethod
+    def refusal(known: KnownType, message: EntityResponse[Any]) -> RunnerNotRegistered:
+        """How a message ends whose code the cluster does not take."""
+        error = RunnerNotRegistered(str(known.refusal), **about(message))
+        error.__cause__ = known.refusal
+        error.retryable = False
+        return error
+
+    def _ask(self, known: KnownType, replace: bool, told: Told) -> None:
+        def heard(refusal: BaseException | None) -> None:
+            with self._lock:
+                self._heard(known, refusal)
+            self._pump()
+            told(refusal)
+
+        self._directory.register(known.definition, replace, heard)
+
+    def _heard(self, known: KnownType, refusal: BaseException | None) -> None:
+        if isinstance(refusal, ConnectionError):  # nobody answered: asked again, messages wait
+            known.asked = False
+            if known.held:
+                self._timetable.wake_at(self._timetable.now() + _ASK_AGAIN_S)
+            return
+        known.registered, known.refusal = refusal is None, refusal
+        self._inbox.extendleft(reversed(known.held))
+        # They have been counted and wait again at the front, in order, before all that came later.
+        by_value = known.registered and goes_by_value(known.definition.cls.__module__)
+        for message in known.held:
+            if by_value:
+                self._pack_again(message)
+            message.flight = -1
+            self._timetable.part_if_held(message)
+        known.held.clear()
+
+    def _pack_again(self, message: EntityResponse[Any]) -> None:
+        # It was pickled before it was known that the cluster cannot import the module its arguments may come from.
+        if isinstance(message.args, Packed):
+            with contextlib.suppress(Exception):  # then as it is: the runner says what is wrong with it
+                message.args = self._codec.pack(self._codec.unpack(message.args))
