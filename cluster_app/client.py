@@ -7,6 +7,7 @@ Which lane a message takes is `routing`'s business, when it leaves `lanes`', how
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +70,8 @@ class Client:
         self._local = local
         self._lock = threading.Lock()
         self._closed = False
+        self._hurried = False  # somebody waits
+        self._hurrying = False  # and will say so at the end of this turn of a loop
         self._kinds: dict[tuple[str, str], MessageKind] = {}
         self._counted: list[MessageKind] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
@@ -120,11 +123,12 @@ class Client:
 
     def pump(self) -> None:
         """Carry on what is in the inbox, unless another thread is just doing that."""
-        while self.inbox and self._lock.acquire(blocking=False):
+        while (self.inbox or self._hurried) and self._lock.acquire(blocking=False):
             settlement = Settlement()
             try:
+                hurry, self._hurried = self._hurried, False
                 self._drain(settlement)
-                self._send_all(settlement)
+                self._send_all(settlement, hurry=hurry)
             finally:
                 self._lock.release()
             settlement.wake()
@@ -179,7 +183,25 @@ class Client:
                 continue
             outbound.queue.append(message)
 
-    def _send_all(self, settlement: Settlement) -> None:
+    def hurry(self) -> None:
+        """A thread of this sender is about to wait for a reply: what waits for company need not wait any more."""
+        if self.inbox or any(lane.outbound.queue for lane in self._lanes):
+            self._hurried = True
+            self.pump()
+
+    def hurry_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The same for a task, once all tasks of this turn of its loop have sent what they have to send."""
+        if self.inbox and not self._hurrying:
+            self._hurrying = True
+            loop.call_soon(self._hurry_now)
+
+    def _hurry_now(self) -> None:
+        self._hurrying = False
+        self.hurry()
+
+    def _send_all(
+        self, settlement: Settlement, *, hurry: bool = True, answered: SendingLane | None = None
+    ) -> None:
         self._routing.resolve(settlement)
         if self._local is not None and not self._local.may_leave():
             return
@@ -189,7 +211,7 @@ class Client:
             if lane.local:
                 self._send_locally(lane)
             else:
-                self._lanes.send(lane)
+                self._lanes.send(lane, hurry=hurry or lane is answered)
 
     def _carry_on(self, step: Callable[[Settlement], None]) -> None:
         """Do one step under the lock, and what it makes possible."""
@@ -199,8 +221,7 @@ class Client:
             self._drain(settlement)
             self._send_all(settlement)
         settlement.wake()
-        if self.inbox:
-            self.pump()
+        self.pump()
 
     # -- answers
 
@@ -219,13 +240,12 @@ class Client:
                 else:
                     self._take(lane, answer, settlement)
             self._drain(settlement)
-            self._send_all(settlement)
+            self._send_all(settlement, hurry=False, answered=lane)
             self._lanes.poll(lane)
         settlement.wake()
         for listener in self.room_listeners:
             listener()
-        if self.inbox:
-            self.pump()
+        self.pump()
 
     def _take(self, lane: SendingLane, answer: Answer, settlement: Settlement) -> None:
         lane.took(answer)
@@ -243,7 +263,7 @@ class Client:
         local = self._local
         assert local is not None
         if not local.here():
-            local.call_soon(lambda: self._carry_on(lambda settlement: None))
+            local.call_soon(partial(self._carry_on, _nothing))
             return
         outbound = lane.outbound
         queue = outbound.queue
@@ -300,8 +320,7 @@ class Client:
             for lane in self._lanes:
                 self._lanes.poll(lane)
         settlement.wake()
-        if self.inbox:
-            self.pump()
+        self.pump()
 
     # -- the rest
 
@@ -404,3 +423,7 @@ class Client:
             self._lanes.close()
         settlement.wake()
         self.pump()
+
+
+def _nothing(settlement: Settlement) -> None:
+    """Carry on with what there is."""

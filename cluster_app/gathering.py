@@ -32,9 +32,13 @@ def as_completed(
     """Each reply once it is there, the first first. Raises TimeoutError when `timeout_s` runs out in between."""
     arrived: queue.SimpleQueue[EntityResponse[T]] = queue.SimpleQueue()
     pending = 0
+    last: EntityResponse[T] | None = None
     for response in responses:
         pending += 1
         response.add_done_callback(arrived.put)
+        last = response
+    if last is not None:
+        last.route.hurry()
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     for done in range(pending):
         try:

@@ -1,8 +1,9 @@
 """A sender's lanes: which exchanges are under way on each, and when the next one leaves.
 
-Decides when a batch leaves. A message leaves at once on a lane where nothing is under way; otherwise it joins the
-next batch, which leaves when an answer comes back: no timer, so no added delay when idle, and batches grow with load
-by themselves.
+Decides when a batch leaves. A message leaves at once on a lane where nothing is under way. Otherwise it joins the next
+batch, which leaves when an answer comes back; or, while there is room for one more exchange, when the batch is full or
+the sender waits for a reply, so that nothing more will join. No timer, so no added delay when idle, and batches grow
+with load by themselves: an exchange costs as much as some hundred messages.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from entities.response import EntityResponse
 __all__ = ["Lanes"]
 
 _WINDOW = 2  # exchanges under way on a lane: one being handled while the next is made
+_FULL = (
+    4096  # messages: with no room for an exchange they are only looked at, for deadlines and the lane's bound
+)
 _POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
 _KEEP_ALIVE_S = 5.0
 _RESUME_S = 0.05
@@ -102,11 +106,16 @@ class Lanes:
 
     # -- exchanges
 
-    def send(self, lane: SendingLane) -> None:
-        """Let batches leave while the lane has room for them."""
+    def send(self, lane: SendingLane, *, hurry: bool) -> None:
+        """Let batches leave while the lane has room for them.
+
+        :param hurry: small ones too: nothing more will join them.
+        """
         outbound, timetable = lane.outbound, self._timetable
         now = timetable.now()
         while lane.calls < _WINDOW and lane.resume_at is None and outbound.queue:
+            if not hurry and lane.calls and len(outbound.queue) < self._config.batch_messages:
+                break
             made = outbound.frame(now, timetable.default_timeout_s, self.term)
             if made is None:
                 continue  # all of those have ended already; the queue is shorter now
@@ -118,11 +127,13 @@ class Lanes:
             lane.calls += 1
             lane.unsettled[parcel.number] = -1
             self.exchange(lane, parcel)
-        self._open_or_not(lane)
+        self._be_patient(lane)
 
-    @staticmethod
-    def _open_or_not(lane: SendingLane) -> None:
-        lane.open = lane.calls < _WINDOW and lane.resume_at is None
+    def _be_patient(self, lane: SendingLane) -> None:
+        if lane.calls >= _WINDOW or lane.resume_at is not None:
+            lane.patience = _FULL
+        else:
+            lane.patience = self._config.batch_messages - 1 if lane.calls else 0
 
     def exchange(
         self, lane: SendingLane, parcel: Parcel | None, *, resume: bool = False, wait_s: float = 0.0
@@ -148,14 +159,14 @@ class Lanes:
             lane.calls -= 1
         elif request.wait_s:
             lane.polling = False
-        self._open_or_not(lane)
+        self._be_patient(lane)
 
     def failed(self, lane: SendingLane, request: Request) -> None:
         """An exchange failed and the runner may live: the same incarnation is asked again, soon."""
         lane.cancels.extend(request.cancel)
         if lane.resume_at is None:
             lane.resume_at = self._timetable.now() + _RESUME_S
-            lane.open = False
+            lane.patience = _FULL
             self._timetable.wake_at(lane.resume_at)
 
     def poll(self, lane: SendingLane) -> None:
@@ -186,11 +197,11 @@ class Lanes:
             self._timetable.wake_at(lane.resume_at)
         else:
             lane.resume_at = None
-            lane.open = True
             again = list(lane.outbound.unreceived)
             for parcel in again:
                 lane.calls += 1
                 self.exchange(lane, parcel, resume=True)
+            self._be_patient(lane)
             if not again:
                 self.exchange(lane, None, resume=True)
 

@@ -6,6 +6,7 @@ class (`cluster.entity` says so); at run time ``ref.value`` raises AttributeErro
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ class OutgoingMessage:
                     break
         self._inbox.append(response)
         lane = self.slot.lane
-        if lane is None or lane.open or len(self._inbox) > 4096:
+        if lane is None or len(self._inbox) > lane.patience:
             self._pump()
         return response
 
@@ -101,6 +102,14 @@ class OutgoingMessage:
     def cancel(self, response: EntityResponse[Any]) -> bool:
         """See `EntityResponse.cancel`."""
         return self.client.cancel(response)
+
+    def hurry(self) -> None:
+        """A thread waits for a reply: see `Client.hurry`."""
+        self.client.hurry()
+
+    def hurry_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A task waits for a reply: see `Client.hurry_soon`."""
+        self.client.hurry_soon(loop)
 
     def _pack(self, response: EntityResponse[Any], kwargs: dict[str, Any] | None) -> None:
         # Pickled here and now: what the caller does to a list afterwards is not sent, and what cannot be pickled

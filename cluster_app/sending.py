@@ -126,7 +126,7 @@ class ShardSlot:
 class SendingLane:
     """A lane and the exchanges that are under way on it.
 
-    :ivar open: a message may leave at once: fewer exchanges are under way than the lane has room for.
+    :ivar patience: how many messages may wait for company before somebody carries them on; 0: a message leaves at once.
     :ivar unsettled: frames whose fate is open, each with the answer frames that must have come to know it (-1: not
         told yet).
     :ivar resume_at: when to ask again after a failed exchange; None when all is well.
@@ -138,8 +138,8 @@ class SendingLane:
         "connection",
         "local",
         "next_due",
-        "open",
         "outbound",
+        "patience",
         "polling",
         "resume_at",
         "spoke_at",
@@ -150,7 +150,7 @@ class SendingLane:
         self.outbound = outbound
         self.connection = connection
         self.local = local
-        self.open = True
+        self.patience = 0
         self.calls = 0
         self.polling = False
         self.unsettled: dict[int, int] = {}

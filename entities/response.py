@@ -74,6 +74,7 @@ class EntityResponse(Generic[T_co]):
                 )
             arrived = threading.Event()
             self._when_settled(arrived.set)
+            self.route.hurry()
             if not arrived.wait(timeout_s) and not self._settled:
                 self._forget(arrived.set)
                 raise TimeoutError(f"{self!r}: no reply within {timeout_s} s; the message lives on")
@@ -81,8 +82,10 @@ class EntityResponse(Generic[T_co]):
 
     def __await__(self) -> Generator[Any, None, T_co]:
         if not self._settled:
-            arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            arrived: asyncio.Future[None] = loop.create_future()
             self._when_settled(arrived)
+            self.route.hurry_soon(loop)
             try:
                 yield from arrived
             finally:

@@ -22,6 +22,12 @@ class Route:
         self.cancelled.append(response)
         return True
 
+    def hurry(self) -> None:
+        """Nothing waits here to be sent."""
+
+    def hurry_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nor here."""
+
 
 def reply(route: Route | None = None) -> EntityResponse[int]:
     """A reply that is not there yet."""
