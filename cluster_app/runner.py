@@ -39,6 +39,9 @@ from observe.recorder import Recorder
 
 __all__ = ["Runner"]
 
+_RIDES = 64  # messages to one entity in a frame whose answers ride back with it, as far as
+_RIDE_S = 0.005  # these seconds allow: others that are there already wait with them
+
 
 class Runner:
     """One runner incarnation.
@@ -191,9 +194,7 @@ class Runner:
                         await self._learn(name)
                 for due, attachments in lane.offer(frame, request.parcel.attachments):
                     self._accept(lane, due, attachments)
-                stepped: asyncio.Future[None] = self._loop.create_future()
-                self.host.crew.then(partial(_done, stepped))
-                await stepped
+                await self._stepped()
             finally:
                 lane.promised -= 1
         elif request.wait_s and not lane.has_news and not request.resume:
@@ -205,6 +206,21 @@ class Runner:
             return Answer(lane.received, lane.published, lane.take(resume=request.resume))
         lane.publish()  # the sender takes what is published for all that is known of the frames received
         return Answer(lane.received, lane.published)
+
+    async def _stepped(self) -> None:
+        """Wait for the first steps of what was taken, and of what waited in mailboxes behind it: an answer that rides
+        back is spared an exchange of its own. Not for long: messages may breed messages."""
+        stepped: asyncio.Future[None] = self._loop.create_future()
+        crew = self.host.crew
+
+        def look(rounds: int, latest: float) -> None:
+            if rounds and crew.busy and self._now() < latest:
+                crew.then(partial(look, rounds - 1, latest))
+            else:
+                _done(stepped)
+
+        crew.then(lambda: look(_RIDES, self._now() + _RIDE_S))
+        await stepped
 
     async def _news(self, lane: InboundLane, wait_s: float) -> None:
         if lane.listener is not None:

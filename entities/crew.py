@@ -85,6 +85,11 @@ class Crew:
         if self._worker is None:
             self._call_worker()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is started and has not had its first step."""
+        return any(isinstance(job, Delivery) for job in self._ready)
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a lifecycle hook on a task of its own."""
         task = asyncio.get_running_loop().create_task(coroutine, context=self._blank.copy())
