@@ -86,10 +86,26 @@ class Activation:
 class HostedMessage:
     """One message of a hosted type: its declaration, unpacked for speed, and what was measured since the last flush.
 
+    :ivar live: the type's live table.
+    :ivar minimum, maximum: how many arguments by position it takes.
+    :ivar waited: the type's list of seconds in mailboxes.
     :ivar took_ok, took_error: handler durations, seconds.
     """
 
-    __slots__ = ("_cells", "declaration", "function", "hosted", "is_async", "name", "took_error", "took_ok")
+    __slots__ = (
+        "_cells",
+        "declaration",
+        "function",
+        "hosted",
+        "is_async",
+        "live",
+        "maximum",
+        "minimum",
+        "name",
+        "took_error",
+        "took_ok",
+        "waited",
+    )
 
     def __init__(self, hosted: HostedType, declaration: MessageDeclaration) -> None:
         self.hosted = hosted
@@ -97,6 +113,10 @@ class HostedMessage:
         self.name = declaration.name
         self.function = declaration.function
         self.is_async = declaration.is_async
+        self.live = hosted.live
+        self.minimum = declaration.minimum
+        self.maximum = declaration.maximum
+        self.waited = hosted.waited
         self.took_ok: list[float] = []
         self.took_error: list[float] = []
         self._cells: dict[str, HistogramCell] = {}
@@ -150,7 +170,6 @@ class HostedType:
 
         self.host = host
         self.definition = definition
-        self.messages = {name: HostedMessage(self, m) for name, m in definition.messages.items()}
         # A hook that is not overridden costs nothing: such an entity is activated and let go in place.
         self.hooks = (
             definition.cls.on_activate is not Entity.on_activate,
@@ -165,6 +184,7 @@ class HostedType:
         self.lifetimes: list[float] = []
         self.activation_took: dict[str, list[float]] = {"ok": [], "error": []}
         self._cells: dict[str, Any] = {}
+        self.messages = {name: HostedMessage(self, m) for name, m in definition.messages.items()}
 
     def flush(self, recorder: Recorder) -> None:
         """Move what was counted into the recorder, whose lock the caller holds."""
