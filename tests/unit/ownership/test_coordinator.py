@@ -473,6 +473,21 @@ def test_a_group_that_only_runners_remember_is_known_again() -> None:
     assert new.routes(routes.version) is None
 
 
+def test_no_version_of_routes_is_that_of_another_term() -> None:
+    """A sender that knows the routes of the last term is told those of the new one, however often both changed."""
+    cluster = SmallCluster(dataclasses.replace(CONFIG, expected_runners=1))
+    old, runner = cluster.coordinator(), cluster.runner("a")
+    cluster.serve(old, runner)
+    known = {old.version}
+    for name in ("b", "c", "d"):
+        cluster.serve(old, runner, cluster.runner(name))
+        known.add(old.version)
+    new = cluster.coordinator()
+    for _ in range(4 * max(len(known), 4)):
+        assert all(new.routes(version) is not None for version in known)
+        new._ledger.touch("a")
+
+
 def test_weights_decide_shares_and_bad_ones_are_refused() -> None:
     """A renewal with a weight of zero is a mistake in the program."""
     cluster = SmallCluster()
