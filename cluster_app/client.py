@@ -119,6 +119,10 @@ class Client:
         """Make the type's code known to the cluster; `told` hears how that went."""
         self._types.register(definition, replace, told)
 
+    def keep(self, definition: EntityDefinition, told: Callable[[BaseException | None], None]) -> None:
+        """Have the cluster keep exactly one entity of the type; `told` hears how that went."""
+        self._types.keep(definition, told)
+
     # -- sending
 
     def pump(self) -> None:

@@ -14,6 +14,7 @@ from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.reference import Reference, connections
 from cluster_app.room import Room
+from cluster_app.singletons import SINGLETON_ID, ask_to_keep
 from cluster_app.status import ClusterStatus
 from entities.declaration import define
 from entities.entity_class import Entity
@@ -67,6 +68,24 @@ class Cluster:
         """
         self._check_open()
         return cast(E, self._client.reference(entity_type, entity_id))
+
+    def singleton(self, entity_type: type[E], /) -> E:
+        """A reference to the one object of this type that the cluster keeps, typed as the class itself.
+
+        It is an entity with a fixed id, started once in the cluster without waiting for a message, kept whatever
+        `max_idle_time` says, and started again where its shard goes when its runner is lost or hands it over, or when
+        it has let itself go with `deactivate()`: with fresh state each time. If it cannot come to life that is logged,
+        and tried again after 1 s, then 2 s, up to every 30 s. The cluster remembers it until `shutdown()`.
+
+        Blocks until the cluster has taken it in. In a handler it returns at once, and that goes on by itself.
+
+        :raises TypeError: the class is no entity.
+        :raises TypeConflict: the type's name is taken by other code (a ValueError).
+        :raises ConnectionError: no coordinator answered within the default message timeout.
+        """
+        self._check_open()
+        ask_to_keep(self._client, define(entity_type))
+        return cast(E, self._client.reference(entity_type, SINGLETON_ID))
 
     def register(self, entity_type: type[Entity], *, replace: bool = False) -> None:
         """Make a type's code known to the cluster now; the first message does it otherwise.

@@ -19,6 +19,7 @@ from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
+from cluster_app.singletons import Singletons
 from cluster_app.tenure import Tenure
 from entities.activation import HostedMessage
 from entities.address import EntityAddress
@@ -82,6 +83,9 @@ class Runner:
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self.singletons = Singletons(
+            self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
+        )
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
         recorder.add_gauges(self._gauges)
@@ -114,6 +118,9 @@ class Runner:
         if change.to_release:
             self._let_go(change.to_release)
         self.extend()
+        if lease.singletons is not None:
+            self.singletons.told(lease.singletons)
+        self.singletons.look()
         return change.renew_at_once
 
     def extend(self) -> None:
@@ -302,6 +309,9 @@ class Runner:
             else:
                 unanswered[sequence] = delivery
 
+    def _may_start(self, shard: ShardId) -> Epoch | None:
+        return None if shard in self.draining or not self.may_leave() else self._grants.get(shard)
+
     def _granted(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
         shard = ShardId(
             definition.options.group, shard_number(definition.name, entity_id, self._config.shards_per_group)
@@ -446,6 +456,7 @@ class Runner:
 
     async def close(self) -> None:
         """Let every entity go and stop."""
+        self.singletons.end()
         await self.host.close()
         for lane in self._lanes.values():
             if lane.listener is not None:
@@ -456,6 +467,7 @@ class Runner:
         yield cluster.runners, {}, 1.0
         yield cluster.runners_healthy, {}, float(healthy)
         yield cluster.shards, {}, float(len(self._grants) if healthy else 0)
+        yield cluster.singletons, {}, float(self.singletons.living() if healthy else 0)
 
 
 class _LocalOrigin:

@@ -22,6 +22,7 @@ from cluster_app.entity_states import states_from
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
+from cluster_app.leadership import NotLeading
 from cluster_app.memory_runner import MemoryRunner
 from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
@@ -180,6 +181,17 @@ class _Memory:
 
         self._loop.call_soon_threadsafe(ask)
 
+    def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:
+        def ask() -> None:
+            try:
+                self._service[0].keep(name)
+            except (LookupError, ConnectionError, NotLeading) as refusal:
+                told(ConnectionError(str(refusal)) if isinstance(refusal, NotLeading) else refusal)
+                return
+            told(None)
+
+        self._loop.call_soon_threadsafe(ask)
+
     # -- backend of the connection
 
     def status(self) -> ClusterStatus:
@@ -208,8 +220,9 @@ class _Memory:
                 )
             )
         shards = sum(runner.shards for runner in runners)
+        singletons = service.coordinator.singletons
         return ClusterStatus(
-            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
+            runners, entities, shards, singletons, CoordinatorStatus(os.getpid(), service.term), __version__
         )
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -541,3 +541,31 @@ def test_unsound_figures_are_refused(fields: dict[str, float]) -> None:
     """ValueError names the field."""
     with pytest.raises(ValueError, match=next(iter(fields))):
         dataclasses.replace(CONFIG, **fields)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_every_runner_hears_of_a_singleton_once() -> None:
+    """Those that live at once, those that come later with their first shards; told again it is no news."""
+    cluster = SmallCluster(dataclasses.replace(CONFIG, expected_runners=1))
+    coordinator, runner = cluster.coordinator(), cluster.runner("a")
+    cluster.serve(coordinator, runner)
+    assert not coordinator.has_news(runner.renewal())
+    coordinator.keep("Clock", "default", cluster.now)
+    assert coordinator.singletons == ["Clock"]
+    assert coordinator.has_news(runner.renewal())
+    lease = coordinator.renew(runner.renewal(), cluster.now)
+    assert lease.singletons == {"Clock": "default"}
+    runner.apply(lease, cluster.now, cluster.now)
+    coordinator.keep("Clock", "default", cluster.now)
+    assert not coordinator.has_news(runner.renewal())
+    assert coordinator.renew(runner.renewal(), cluster.now).singletons is None
+    late = cluster.runner("b")
+    cluster.renew(late, coordinator)
+    told = []
+    while not late.grants:
+        cluster.serve(coordinator, runner)
+        cluster.write_roster(coordinator)
+        lease = coordinator.renew(late.renewal(), cluster.now)
+        told.append((bool(lease.grants), lease.singletons))
+        late.apply(lease, cluster.now, cluster.now)
+        assert len(told) < 20
+    assert told[-1] == (True, {"Clock": "default"})
