@@ -7,7 +7,8 @@ from cluster_app.floors import check_floors
 
 check_floors()  # before the first import of another floor, which would fail in some other way
 
-from cluster_app.cluster import Cluster  # noqa: E402  # see above
+from cluster_app.broadcast import BroadcastResult  # noqa: E402  # see above
+from cluster_app.cluster import Cluster  # noqa: E402
 from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
@@ -37,6 +38,7 @@ from entities import (  # noqa: E402
 __all__ = [
     "ActivationFailed",
     "AlreadyProcessingMessage",
+    "BroadcastResult",
     "CallCycle",
     "Cancelled",
     "Cluster",

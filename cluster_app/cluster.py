@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+from cluster_app.broadcast import Broadcaster, Ways
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.reference import Reference, connections
@@ -56,6 +57,7 @@ class Cluster:
     def __init__(self, client: Client, backend: Backend, config: ClusterConfig) -> None:
         self._client = client
         self._backend = backend
+        self._broadcaster = Broadcaster(Ways(client))
         self._room = Room(client, config.max_in_flight)
         self._closed = False
         connections.append(self)
@@ -68,6 +70,15 @@ class Cluster:
         """
         self._check_open()
         return cast(E, self._client.reference(entity_type, entity_id))
+
+    @property
+    def broadcast(self) -> Broadcaster:
+        """Send a message to every living entity of a type: ``broadcast(Counter, "increment", 1)``.
+
+        See `Broadcaster.__call__`; ``broadcast.options(timeout_s=...)`` gives it a deadline of its own first.
+        """
+        self._check_open()
+        return self._broadcaster
 
     def singleton(self, entity_type: type[E], /) -> E:
         """A reference to the one object of this type that the cluster keeps, typed as the class itself.

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cluster_app.broadcast_targets import GRACE_S, BroadcastTargets, ShardBroadcast
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
@@ -83,6 +84,7 @@ class Runner:
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self._broadcasts = BroadcastTargets(self.host, loop, now, self._unpack)
         self.singletons = Singletons(
             self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
         )
@@ -152,7 +154,7 @@ class Runner:
             delivery.message.hosted.definition.name, delivery.entity_id, self._config.shards_per_group
         )
         origin = delivery.origin
-        assert isinstance(origin, InboundLane | _LocalOrigin)
+        assert isinstance(origin, InboundLane | _LocalOrigin | ShardBroadcast)
         origin.send_back(delivery, ShardId(group, number))
 
     async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
@@ -186,7 +188,7 @@ class Runner:
         for sequence in request.cancel:
             delivery = lane.unanswered.get(sequence)
             if delivery is not None:
-                self.host.cancel(delivery)
+                self._cancel(delivery)
             elif sequence >= lane.next_sequence:
                 lane.unwanted.add(sequence)
         if request.close:
@@ -285,6 +287,11 @@ class Runner:
             hosted = message.hosted
             activation = hosted.live.get(entity_id)
             if activation is None or closed or self.draining:
+                if type(entity_id) is int:
+                    closed |= not self._accept_broadcast(
+                        lane, sequence, message, entity_id, args, extra, mine
+                    )
+                    continue
                 shard, epoch = self._granted(hosted.definition, entity_id)
                 stream = extra.stream if extra is not None else 0
                 if epoch is None or not lane.admits(shard, stream):
@@ -308,6 +315,51 @@ class Runner:
                 lane.fail(sequence, refused)
             else:
                 unanswered[sequence] = delivery
+
+    def _accept_broadcast(
+        self,
+        lane: InboundLane,
+        sequence: int,
+        message: HostedMessage,
+        number: int,
+        args: tuple[Any, ...] | None,
+        extra: Extras | None,
+        attachments: tuple[Any, ...],
+    ) -> bool:
+        """A message to all that live in a shard; False if that is not served here."""
+        assert extra is not None and extra.timeout_s is not None  # a broadcast has a deadline of its own
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if shard in self.draining or shard not in self._grants or not lane.admits(shard, extra.stream):
+            lane.refuse(sequence, shard, extra.stream)
+            return False
+        now = self._now()
+        part = ShardBroadcast(lane, sequence, message, now + extra.timeout_s - GRACE_S, now)
+        part.first_id = extra.message_id
+        lane.unanswered[sequence] = part
+        self._broadcasts.take(part, number, args, extra, attachments)
+        return True
+
+    def _broadcast_locally(
+        self, origin: _LocalOrigin, sequence: int, message: HostedMessage, reply: EntityResponse[Any]
+    ) -> ShardId | None:
+        number = reply.route.entity_id
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if shard in self.draining or shard not in self._grants:
+            return shard
+        part = ShardBroadcast(origin, sequence, message, reply.deadline - GRACE_S, self._now())  # type: ignore[operator]  # it has one
+        cause = reply.cause
+        chain, trace = (cause.chain_onwards(), cause.trace) if cause is not None else ((), None)
+        packed, args = (reply.args, None) if type(reply.args) is Packed else (Packed(b""), reply.args)
+        extra = Extras(packed.data if args is None else None, None, chain, trace)
+        self._local[sequence] = part
+        self._broadcasts.take(part, number, args, extra, packed.attachments)
+        return None
+
+    def _cancel(self, delivery: Delivery, *, running: bool = True) -> None:
+        if isinstance(delivery, ShardBroadcast):
+            self._broadcasts.cancel(delivery, running=running)
+        elif running or not delivery.started:
+            self.host.cancel(delivery)
 
     def _may_start(self, shard: ShardId) -> Epoch | None:
         return None if shard in self.draining or not self.may_leave() else self._grants.get(shard)
@@ -389,6 +441,8 @@ class Runner:
         if not isinstance(kind, HostedMessage):
             answered(lane, sequence, None, kind(route.entity_id))
             return None
+        if type(route.entity_id) is int:
+            return self._broadcast_locally(origin, sequence, kind, message)
         shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
         if epoch is None:
             return shard
@@ -425,7 +479,7 @@ class Runner:
         """The sender in this process wants the message no more."""
         delivery = self._local.get(sequence)
         if delivery is not None:
-            self.host.cancel(delivery)
+            self._cancel(delivery)
 
     # -- the rest
 
@@ -439,8 +493,7 @@ class Runner:
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
         self._lanes.pop(key, None)
         for delivery in list(lane.unanswered.values()):
-            if not delivery.started:
-                self.host.cancel(delivery)
+            self._cancel(delivery, running=False)
 
     @property
     def lanes(self) -> int:

@@ -60,6 +60,8 @@ class EntityHost:
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
         self.crew = Crew(now, gate, self._finished, self._expired)
+        self.changes = 0
+        """Grows whenever an entity comes or goes."""
         self.left: Callable[[Activation, BaseException | None], None] = _nobody_asks
         """Called when an activation has gone, with its error if it never came to life."""
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
@@ -164,6 +166,7 @@ class EntityHost:
         finally:
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
+        self.changes += 1
         if hosted.hooks[0]:
             self.crew.spawn(self._activate_hook(activation))
         else:
@@ -351,6 +354,7 @@ class EntityHost:
 
     def _leave(self, activation: Activation, error: BaseException | None = None) -> list[Delivery]:
         activation.phase = Phase.GONE
+        self.changes += 1
         for hosted in self._every_type():
             if hosted.live.get(activation.entity_id) is activation:
                 del hosted.live[activation.entity_id]
