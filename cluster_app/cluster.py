@@ -22,7 +22,7 @@ from entities.entity_class import Entity
 from entities.response import RUNNER_THREADS
 from observe.snapshot import MetricsSnapshot
 
-__all__ = ["Backend", "Cluster"]
+__all__ = ["Backend", "Cluster", "InsideCluster"]
 
 E = TypeVar("E", bound=Entity)
 
@@ -195,6 +195,19 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class InsideCluster(Cluster):
+    """A connection as entities get it: it is their runner's own, so leaving it ends nothing."""
+
+    def close(self) -> None:
+        """Do nothing: the runner goes on."""
+
+    def shutdown(self) -> None:
+        """Refuse: the caller would end itself half-way."""
+        raise RuntimeError(
+            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
+        )
 
 
 def _reference(reference: Any) -> Reference:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster_app.client import Client
-from cluster_app.cluster import Cluster
+from cluster_app.cluster import Cluster, InsideCluster
 from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
@@ -24,6 +24,7 @@ from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
 from cluster_app.leadership import NotLeading
 from cluster_app.memory_runner import MemoryRunner
+from cluster_app.reference import connections
 from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
@@ -120,9 +121,11 @@ class _Memory:
 
     def _add_runner(self) -> None:
         runner_id = f"memory-{next(self._numbers)}"
-        self._runners[runner_id] = MemoryRunner(
+        self._runners[runner_id] = memory = MemoryRunner(
             runner_id, self._config, self._loop, self._service, self, self, self._definitions
         )
+        memory.neighbourhood.cluster = inside = InsideCluster(memory.client, self, self._config)
+        connections.remove(inside)  # it is what its own entities get from connect(), and nobody else
 
     # -- faults
 

@@ -19,7 +19,6 @@ from cluster_app import (
     entity,
     message,
 )
-from cluster_app.broadcast import Broadcaster, Ways
 from tests.conftest import Counts
 
 
@@ -127,17 +126,12 @@ class Speaking(Listener):
 
     @message
     async def speak(self, kind: str) -> BroadcastResult:
-        broadcast = from_within(self)
+        broadcast = cluster_app.connect(namespace="tests").broadcast  # its runner's own connection
         if kind == "own":
             return await broadcast(Speaking, "hear", "from one of us")
         self.heard.append("before")
         reply = broadcast(Audience, "hear", self.entity(Speaking, self.address.id))
         return await reply
-
-
-def from_within(speaker: Entity) -> Broadcaster:
-    """Broadcasting as an entity does it: through its runner's own connection."""
-    return Broadcaster(Ways(speaker._activation.hosted.host.neighbours._client))  # type: ignore[attr-defined]
 
 
 def many(cluster: Cluster, kind: type[Listener], number: int = 20) -> list[Any]:

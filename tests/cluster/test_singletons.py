@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import cluster_app
 from cluster_app import Cluster, Entity, TypeConflict, entity, message
 from cluster_app.testing import MemoryCluster
 from tests.conftest import Counts
@@ -185,10 +186,7 @@ class Keeper(Entity):
 
     @message
     def keep(self) -> str:
-        return str(of_this_test[0].singleton(Journalled))
-
-
-of_this_test: list[Cluster] = []
+        return str(cluster_app.connect().singleton(Journalled))
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +276,6 @@ def test_it_is_tried_again_until_it_comes_to_life(
 
 def test_in_a_handler_it_does_not_block(memory_cluster: MemoryCluster) -> None:
     """The reference is there at once, and the singleton soon."""
-    of_this_test[:] = [memory_cluster]
     assert memory_cluster.entity(Keeper, "k").keep.remote().result(10) == "Journalled/singleton"
     memory_cluster.clock.settle()
     assert [what for what, _ in lives] == ["comes"]
