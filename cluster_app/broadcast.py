@@ -1,8 +1,7 @@
 """A broadcast at its sender: one message to every living entity of a type.
 
 It travels as one message per shard, in the lanes' order with all others, and each runner hands its shard's to the
-entities that live there (`broadcast_targets`). Decides what the answers of the shards make together, and how that is
-counted: everything by targets, never by shards.
+entities that live there (`broadcast_targets`). Decides what the answers of the shards make together.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cluster_app.broadcast_counts import BroadcastCounts, BroadcastKind
 from cluster_app.broadcast_targets import GRACE_S, read_tally
 from cluster_app.envelope import Atoms
-from cluster_app.sending import MessageKind, ShardSlot
+from cluster_app.sending import ShardSlot
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition, define
 from entities.delivery import current_delivery
@@ -22,8 +22,6 @@ from entities.entity_class import Entity
 from entities.errors import ClusterError, MalformedMessage, describe
 from entities.response import EntityResponse, settle
 from observe.failure import classify
-from observe.instruments import cluster
-from observe.recorder import Recorder
 
 if TYPE_CHECKING:
     from cluster_app.client import Client
@@ -79,53 +77,6 @@ class Broadcaster:
         if timeout_s is not None and not isinstance(timeout_s, int | float):
             raise TypeError(f"options(timeout_s={timeout_s!r}): a number of seconds, or None for the default")
         return Broadcaster(self._ways, timeout_s)
-
-
-class BroadcastCounts:
-    """What the broadcasts to one type have come to since the last flush, by targets."""
-
-    def __init__(self, entity_type: str) -> None:
-        self._entity_type = entity_type
-        self._lock = threading.Lock()  # replies settle on any thread
-        self._took: dict[str, list[tuple[float, int]]] = {"ok": [], "error": []}
-        self._errors: dict[str, int] = {}
-
-    def settled(self, took_s: float, delivered: int, errors: Mapping[str, int]) -> None:
-        """So many targets have ended, after so many seconds."""
-        with self._lock:
-            if delivered:
-                self._took["ok"].append((took_s, delivered))
-            for reason, count in errors.items():
-                self._took["error"].append((took_s, count))
-                self._errors[reason] = self._errors.get(reason, 0) + count
-
-    def flush(self, recorder: Recorder) -> None:
-        """Move the counts into the recorder, whose lock the caller holds."""
-        labels = {"entity_type": self._entity_type, "operation": "broadcast"}
-        with self._lock:
-            for outcome, settled in self._took.items():
-                for took_s, count in settled:
-                    recorder.counter(cluster.messages_sent, **labels).value += count
-                    latency = recorder.histogram(cluster.message_latency, **labels, outcome=outcome)
-                    latency.record_many([took_s] * count)
-                settled.clear()
-            for reason, count in self._errors.items():
-                recorder.counter(cluster.errors, **labels, type=reason).value += count
-            self._errors.clear()
-
-
-class BroadcastKind(MessageKind):
-    """The messages to shards that one method's broadcasts are made of. How they end is not counted, the targets are."""
-
-    __slots__ = ()
-
-    def flush(self, recorder: Recorder) -> None:
-        """Count only what was sent again."""
-        self.sent = 0
-        self.took_ok.clear()
-        self.took_error.clear()
-        self.errors.clear()
-        super().flush(recorder)
 
 
 class _Everybody:
@@ -270,6 +221,7 @@ class _Broadcast:
             if not reached_nobody:
                 for unsent in self._unsent:
                     self._settled(0, {classify(unsent): 1})
+            self._parts = []  # the reply may be kept for long
         if reached_nobody:
             self._end_as_a_whole(self._unsent[0])
         else:
@@ -283,5 +235,6 @@ class _Broadcast:
         self._counts.settled(self._client.now() - self._sent_at, delivered, errors)
 
     def _end_as_a_whole(self, error: ClusterError) -> None:
+        error.address = EntityAddress(self._definition.name, "*")  # a runner names the shard
         self._counts.settled(self._client.now() - self._sent_at, 0, {classify(error): 1})
         settle(self._reply, None, error)

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from cluster_app.envelope import Extras
+from cluster_app.envelope import Extras, Packed
+from cluster_app.inbound_lane import InboundLane
 from cluster_app.shard import ShardId
 from entities.activation import Activation, HostedMessage, HostedType, Phase
 from entities.delivery import Answerable, Delivery
 from entities.errors import ClusterError, EntityNotAssignedToRunner, Timeout
 from entities.host import EntityHost
+from entities.response import EntityResponse
 from observe.failure import classify
 
 __all__ = ["GRACE_S", "BroadcastTargets", "ShardBroadcast", "read_tally"]
@@ -93,35 +95,96 @@ def read_tally(tally: Any) -> tuple[int, dict[str, int]]:
 class BroadcastTargets:
     """The entities of one runner, as broadcasts find them.
 
+    :param serves: whether messages to a shard are let in here.
     :param unpack: gives a message its arguments, fresh ones for each: entities may change what they get.
     """
 
     def __init__(
-        self, host: EntityHost, loop: asyncio.AbstractEventLoop, now: Callable[[], float], unpack: Unpack
+        self,
+        host: EntityHost,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        serves: Callable[[ShardId], bool],
+        unpack: Unpack,
     ) -> None:
         self._host = host
         self._loop = loop
         self._now = now
+        self._serves = serves
         self._unpack = unpack
         self._by_shard: dict[int, list[Activation]] = {}
         self._as_of: tuple[HostedType | None, int] = (None, 0)
 
-    def take(
+    def arrived(
+        self,
+        lane: InboundLane,
+        sequence: int,
+        message: HostedMessage,
+        number: int,
+        args: tuple[Any, ...] | None,
+        extra: Extras | None,
+        attachments: tuple[Any, ...],
+    ) -> bool:
+        """A message to all that live in a shard has come by a lane; False if that is not served here."""
+        assert extra is not None and extra.timeout_s is not None  # a broadcast has a deadline of its own
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if not self._serves(shard) or not lane.admits(shard, extra.stream):
+            lane.refuse(sequence, shard, extra.stream)
+            return False
+        now = self._now()
+        part = ShardBroadcast(lane, sequence, message, now + extra.timeout_s - GRACE_S, now)
+        part.first_id = extra.message_id
+        lane.unanswered[sequence] = part
+        self._take(part, number, args, extra, attachments)
+        return True
+
+    def sent_here(
+        self,
+        origin: Answerable,
+        unanswered: dict[int, Delivery],
+        sequence: int,
+        message: HostedMessage,
+        sent: EntityResponse[Any],
+    ) -> ShardId | None:
+        """An entity of this runner sends it; returns the shard if that is not served here."""
+        number: int = sent.route.entity_id
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if not self._serves(shard):
+            return shard
+        assert sent.deadline is not None  # see above
+        part = ShardBroadcast(origin, sequence, message, sent.deadline - GRACE_S, self._now())
+        cause, content = sent.cause, sent.args
+        packed = content if type(content) is Packed else None
+        extra = Extras(
+            packed.data if packed is not None else None,
+            None,
+            cause.chain_onwards() if cause is not None else (),
+            cause.trace if cause is not None else None,
+        )
+        unanswered[sequence] = part
+        self._take(
+            part,
+            number,
+            None if packed is not None else content,
+            extra,
+            packed.attachments if packed is not None else (),
+        )
+        return None
+
+    def _take(
         self,
         part: ShardBroadcast,
         number: int,
         args: tuple[Any, ...] | None,
-        extra: Extras | None,
+        extra: Extras,
         attachments: tuple[Any, ...],
     ) -> None:
         """Give a shard's broadcast to the entities that live there; their counts are answered together, and later."""
         now, host, message = self._now(), self._host, part.message
         for place, activation in enumerate(self._living(message.hosted, number)):
             delivery = Delivery(part, place, message, activation.entity_id, args or (), part.deadline, now)
-            wrong: BaseException | None = None
-            if extra is not None:
-                wrong = self._unpack(delivery, extra, attachments, now)
-                delivery.deadline, delivery.first_id = part.deadline, None
+            wrong: BaseException | None = self._unpack(delivery, extra, attachments, now)
+            delivery.deadline, delivery.first_id = part.deadline, None
             delivery.counted = True  # as a broadcast, below
             part.waiting[place] = delivery
             wrong = wrong or host.accept(delivery, activation)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from cluster_app.broadcast_targets import GRACE_S, BroadcastTargets, ShardBroadcast
+from cluster_app.broadcast_targets import BroadcastTargets, ShardBroadcast
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
@@ -84,7 +84,7 @@ class Runner:
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours)
-        self._broadcasts = BroadcastTargets(self.host, loop, now, self._unpack)
+        self._broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
         self.singletons = Singletons(
             self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
         )
@@ -288,7 +288,7 @@ class Runner:
             activation = hosted.live.get(entity_id)
             if activation is None or closed or self.draining:
                 if type(entity_id) is int:
-                    closed |= not self._accept_broadcast(
+                    closed |= not self._broadcasts.arrived(
                         lane, sequence, message, entity_id, args, extra, mine
                     )
                     continue
@@ -316,44 +316,8 @@ class Runner:
             else:
                 unanswered[sequence] = delivery
 
-    def _accept_broadcast(
-        self,
-        lane: InboundLane,
-        sequence: int,
-        message: HostedMessage,
-        number: int,
-        args: tuple[Any, ...] | None,
-        extra: Extras | None,
-        attachments: tuple[Any, ...],
-    ) -> bool:
-        """A message to all that live in a shard; False if that is not served here."""
-        assert extra is not None and extra.timeout_s is not None  # a broadcast has a deadline of its own
-        shard = ShardId(message.hosted.definition.options.group, number)
-        if shard in self.draining or shard not in self._grants or not lane.admits(shard, extra.stream):
-            lane.refuse(sequence, shard, extra.stream)
-            return False
-        now = self._now()
-        part = ShardBroadcast(lane, sequence, message, now + extra.timeout_s - GRACE_S, now)
-        part.first_id = extra.message_id
-        lane.unanswered[sequence] = part
-        self._broadcasts.take(part, number, args, extra, attachments)
-        return True
-
-    def _broadcast_locally(
-        self, origin: _LocalOrigin, sequence: int, message: HostedMessage, reply: EntityResponse[Any]
-    ) -> ShardId | None:
-        number = reply.route.entity_id
-        shard = ShardId(message.hosted.definition.options.group, number)
-        if shard in self.draining or shard not in self._grants:
-            return shard
-        part = ShardBroadcast(origin, sequence, message, reply.deadline - GRACE_S, self._now())  # type: ignore[operator]  # it has one
-        cause = reply.cause
-        chain, trace = (cause.chain_onwards(), cause.trace) if cause is not None else ((), None)
-        packed, args = (reply.args, None) if type(reply.args) is Packed else (Packed(b""), reply.args)
-        extra = Extras(packed.data if args is None else None, None, chain, trace)
-        self._local[sequence] = part
-        self._broadcasts.take(part, number, args, extra, packed.attachments)
-        return None
+    def _serves(self, shard: ShardId) -> bool:
+        return shard in self._grants and shard not in self.draining
 
     def _cancel(self, delivery: Delivery, *, running: bool = True) -> None:
         if isinstance(delivery, ShardBroadcast):
@@ -442,7 +406,7 @@ class Runner:
             answered(lane, sequence, None, kind(route.entity_id))
             return None
         if type(route.entity_id) is int:
-            return self._broadcast_locally(origin, sequence, kind, message)
+            return self._broadcasts.sent_here(origin, self._local, sequence, kind, message)
         shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
         if epoch is None:
             return shard
