@@ -6,6 +6,7 @@ entities that live there (`broadcast_targets`). Decides what the answers of the 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import threading
 from collections.abc import Mapping
@@ -177,6 +178,14 @@ class _Broadcast:
         client.inbox.extend(self._parts)
         client.pump()
         return self._reply
+
+    def hurry(self) -> None:
+        """Somebody waits for the reply."""
+        self._client.hurry()
+
+    def hurry_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A task waits for the reply."""
+        self._client.hurry_soon(loop)
 
     def cancel(self, reply: EntityResponse[Any]) -> bool:
         """See `EntityResponse.cancel`."""
