@@ -3,14 +3,18 @@
 ``connect`` gives a `Cluster`; ``cluster.entity(Type, id)`` a reference to the one live entity of that address.
 """
 
+from typing import cast
+
 from cluster_app.floors import check_floors
 
 check_floors()  # before the first import of another floor, which would fail in some other way
 
-from cluster_app.cluster import Cluster  # noqa: E402  # see above
+from cluster_app.broadcast import BroadcastResult  # noqa: E402  # see above
+from cluster_app.cluster import Cluster  # noqa: E402
 from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
+from cluster_app.neighbourhood import cluster_of_this_entity  # noqa: E402
 from cluster_app.version import VersionMismatch, __version__  # noqa: E402
 from entities import (  # noqa: E402
     ActivationFailed,
@@ -37,6 +41,7 @@ from entities import (  # noqa: E402
 __all__ = [
     "ActivationFailed",
     "AlreadyProcessingMessage",
+    "BroadcastResult",
     "CallCycle",
     "Cancelled",
     "Cluster",
@@ -78,6 +83,9 @@ def connect(
     :raises VersionMismatch: the running service is of another version.
     :raises ConnectionError: the service could not be started or does not answer.
     """
+    inside = cluster_of_this_entity()  # a memory cluster's: its runners share a process
+    if inside is not None:
+        return cast(Cluster, inside)
     # Here, so that tests with `MemoryCluster` and everything else that needs no Ray start without loading it.
     from cluster_app.ray_connect import connect as connect_on_ray
 

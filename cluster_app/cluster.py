@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+from cluster_app.broadcast import Broadcaster, Ways
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.reference import Reference, connections
 from cluster_app.room import Room
+from cluster_app.singletons import SINGLETON_ID, ask_to_keep
 from cluster_app.status import ClusterStatus
 from entities.declaration import define
 from entities.entity_class import Entity
 from entities.response import RUNNER_THREADS
 from observe.snapshot import MetricsSnapshot
 
-__all__ = ["Backend", "Cluster"]
+__all__ = ["Backend", "Cluster", "InsideCluster"]
 
 E = TypeVar("E", bound=Entity)
 
@@ -55,6 +57,7 @@ class Cluster:
     def __init__(self, client: Client, backend: Backend, config: ClusterConfig) -> None:
         self._client = client
         self._backend = backend
+        self._broadcaster = Broadcaster(Ways(client))
         self._room = Room(client, config.max_in_flight)
         self._closed = False
         connections.append(self)
@@ -67,6 +70,33 @@ class Cluster:
         """
         self._check_open()
         return cast(E, self._client.reference(entity_type, entity_id))
+
+    @property
+    def broadcast(self) -> Broadcaster:
+        """Send a message to every living entity of a type: ``broadcast(Counter, "increment", 1)``.
+
+        See `Broadcaster.__call__`; ``broadcast.options(timeout_s=...)`` gives it a deadline of its own first.
+        """
+        self._check_open()
+        return self._broadcaster
+
+    def singleton(self, entity_type: type[E], /) -> E:
+        """A reference to the one object of this type that the cluster keeps, typed as the class itself.
+
+        It is an entity with a fixed id, started once in the cluster without waiting for a message, kept whatever
+        `max_idle_time` says, and started again where its shard goes when its runner is lost or hands it over, or when
+        it has let itself go with `deactivate()`: with fresh state each time. If it cannot come to life that is logged,
+        and tried again after 1 s, then 2 s, up to every 30 s. The cluster remembers it until `shutdown()`.
+
+        Blocks until the cluster has taken it in. In a handler it returns at once, and that goes on by itself.
+
+        :raises TypeError: the class is no entity.
+        :raises TypeConflict: the type's name is taken by other code (a ValueError).
+        :raises ConnectionError: no coordinator answered within the default message timeout.
+        """
+        self._check_open()
+        ask_to_keep(self._client, define(entity_type))
+        return cast(E, self._client.reference(entity_type, SINGLETON_ID))
 
     def register(self, entity_type: type[Entity], *, replace: bool = False) -> None:
         """Make a type's code known to the cluster now; the first message does it otherwise.
@@ -165,6 +195,19 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class InsideCluster(Cluster):
+    """A connection as entities get it: it is their runner's own, so leaving it ends nothing."""
+
+    def close(self) -> None:
+        """Do nothing: the runner goes on."""
+
+    def shutdown(self) -> None:
+        """Refuse: the caller would end itself half-way."""
+        raise RuntimeError(
+            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
+        )
 
 
 def _reference(reference: Any) -> Reference:

@@ -77,6 +77,11 @@ class CoordinatorService:
                 shipped: ShippedType = pickle.loads(stored)
                 self._types[shipped.name] = shipped
                 self.coordinator.add_group(shipped.group, self._now())
+        kept = f"{self._namespace}/singleton/"
+        for key in self._kv.keys(kept):
+            group = self._kv.get(key)
+            if group is not None:
+                self.coordinator.keep(key.removeprefix(kept), group.decode(), self._now())
         self._tick()
 
     @property
@@ -204,6 +209,24 @@ class CoordinatorService:
         self.coordinator.add_group(shipped.group, self._now())
         self._settle()
         return "value" if shipped.by_value else "reference"
+
+    def keep(self, name: str) -> None:
+        """Keep exactly one entity of a registered type. Repeating it changes nothing.
+
+        :raises LookupError: no such type is registered.
+        :raises NotLeading: this coordinator cannot tell whether the next one will know: ask again.
+        """
+        shipped = self._types.get(name)
+        if shipped is None:
+            raise LookupError(f"no entity type {name!r} is registered, so none can be a singleton")
+        if name in self.coordinator.singletons:
+            return
+        self._kv.put(f"{self._namespace}/singleton/{name}", shipped.group.encode())
+        # Either the next term's reading sees what was written, or this confirmation sees the next term.
+        if not self._leadership.confirm(self._now()):
+            raise NotLeading(None)
+        self.coordinator.keep(name, shipped.group, self._now())
+        self._settle()
 
     def shipped(self, name: str) -> ShippedType | None:
         """The code of a registered type, or None."""

@@ -48,7 +48,7 @@ class MemoryRunner:
         self._requests = 0
         codec = Codec()
         local = LocalLane(loop, loop.thread.ident or 0)
-        neighbourhood = Neighbourhood()
+        self.neighbourhood = neighbourhood = Neighbourhood()
 
         async def definition(name: str) -> EntityDefinition | None:
             return definitions.get(name)

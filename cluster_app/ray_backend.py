@@ -55,7 +55,7 @@ class RayBackend:
             runners,
             told["entities"],
             sum(runner.shards for runner in runners),
-            [],
+            told["singletons"],
             CoordinatorStatus(**told["coordinator"]),
             told["version"],
         )

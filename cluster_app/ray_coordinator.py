@@ -160,6 +160,11 @@ class CoordinatorActor:
                     await runner.learn.remote(pickle.dumps(after))
         return how
 
+    async def keep(self, name: str) -> None:
+        """Keep exactly one entity of a registered type."""
+        service = await self._begun()
+        service.keep(name)
+
     async def status(self) -> dict[str, Any]:
         """Who is where."""
         service = await self._begun()
@@ -188,7 +193,13 @@ class CoordinatorActor:
                 }
             )
         coordinator = {"pid": os.getpid(), "term": service.term}
-        return {"runners": runners, "entities": entities, "coordinator": coordinator, "version": __version__}
+        return {
+            "runners": runners,
+            "entities": entities,
+            "singletons": service.coordinator.singletons,
+            "coordinator": coordinator,
+            "version": __version__,
+        }
 
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""

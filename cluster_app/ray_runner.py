@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cluster_app.client import Client
-from cluster_app.cluster import Cluster
+from cluster_app.cluster import InsideCluster
 from cluster_app.code import load, travels_by_value
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
@@ -37,19 +37,6 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
-
-
-class _Inside(Cluster):
-    """A connection as entities get it: it is the runner's own, so leaving it ends nothing."""
-
-    def close(self) -> None:
-        """Do nothing: the runner goes on."""
-
-    def shutdown(self) -> None:
-        """Refuse: the caller would end itself half-way."""
-        raise RuntimeError(
-            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
-        )
 
 
 @ray.remote
@@ -108,7 +95,7 @@ class RunnerActor:
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
         # What connect() gives in this process: it sends through the runner's own client.
-        inside[namespace] = _Inside(client, RayBackend(namespace, self._reporter), config)
+        inside[namespace] = InsideCluster(client, RayBackend(namespace, self._reporter), config)
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cluster_app.broadcast_targets import BroadcastTargets, ShardBroadcast
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
@@ -19,6 +20,7 @@ from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
+from cluster_app.singletons import Singletons
 from cluster_app.tenure import Tenure
 from entities.activation import HostedMessage
 from entities.address import EntityAddress
@@ -83,6 +85,10 @@ class Runner:
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self.broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
+        self.singletons = Singletons(
+            self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
+        )
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
         recorder.add_gauges(self._gauges)
@@ -115,6 +121,9 @@ class Runner:
         if change.to_release:
             self._let_go(change.to_release)
         self.extend()
+        if lease.singletons is not None:
+            self.singletons.told(lease.singletons)
+        self.singletons.look()
         return change.renew_at_once
 
     def extend(self) -> None:
@@ -146,7 +155,7 @@ class Runner:
             delivery.message.hosted.definition.name, delivery.entity_id, self._config.shards_per_group
         )
         origin = delivery.origin
-        assert isinstance(origin, InboundLane | _LocalOrigin)
+        assert isinstance(origin, InboundLane | _LocalOrigin | ShardBroadcast)
         origin.send_back(delivery, ShardId(group, number))
 
     async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
@@ -180,7 +189,7 @@ class Runner:
         for sequence in request.cancel:
             delivery = lane.unanswered.get(sequence)
             if delivery is not None:
-                self.host.cancel(delivery)
+                self._cancel(delivery)
             elif sequence >= lane.next_sequence:
                 lane.unwanted.add(sequence)
         if request.close:
@@ -304,6 +313,18 @@ class Runner:
             lane.unanswered[delivery.sequence] = delivery
         return True
 
+    def _serves(self, shard: ShardId) -> bool:
+        return shard in self._grants and shard not in self.draining
+
+    def _cancel(self, delivery: Delivery, *, running: bool = True) -> None:
+        if isinstance(delivery, ShardBroadcast):
+            self.broadcasts.cancel(delivery, running=running)
+        elif running or not delivery.started:
+            self.host.cancel(delivery)
+
+    def _may_start(self, shard: ShardId) -> Epoch | None:
+        return None if shard in self.draining or not self.may_leave() else self._grants.get(shard)
+
     def _granted(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
         shard = ShardId(
             definition.options.group, shard_number(definition.name, entity_id, self._config.shards_per_group)
@@ -381,6 +402,8 @@ class Runner:
         if not isinstance(kind, HostedMessage):
             answered(lane, sequence, None, kind(route.entity_id))
             return None
+        if type(route.entity_id) is int:
+            return self.broadcasts.sent_here(origin, self._local, sequence, kind, message)
         shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
         if epoch is None:
             return shard
@@ -419,7 +442,7 @@ class Runner:
         """The sender in this process wants the message no more."""
         delivery = self._local.get(sequence)
         if delivery is not None:
-            self.host.cancel(delivery)
+            self._cancel(delivery)
 
     # -- the rest
 
@@ -433,8 +456,7 @@ class Runner:
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
         self._lanes.pop(key, None)
         for delivery in list(lane.unanswered.values()):
-            if not delivery.started:
-                self.host.cancel(delivery)
+            self._cancel(delivery, running=False)
 
     @property
     def lanes(self) -> int:
@@ -450,6 +472,7 @@ class Runner:
 
     async def close(self) -> None:
         """Let every entity go and stop."""
+        self.singletons.end()
         await self.host.close()
         for lane in self._lanes.values():
             if lane.listener is not None:
@@ -460,6 +483,7 @@ class Runner:
         yield cluster.runners, {}, 1.0
         yield cluster.runners_healthy, {}, float(healthy)
         yield cluster.shards, {}, float(len(self._grants) if healthy else 0)
+        yield cluster.singletons, {}, float(self.singletons.living() if healthy else 0)
 
 
 class _Odd:
@@ -505,6 +529,10 @@ class _Odd:
             lane.fail(sequence, Cancelled(address=address, method=method, may_have_run=False))
         elif not isinstance(message, HostedMessage):
             lane.fail(sequence, message(entity_id))
+        elif type(entity_id) is int:  # a broadcast's part for a shard
+            args = frame.arguments[position]
+            if not self._runner.broadcasts.arrived(lane, sequence, message, entity_id, args, extra, mine):
+                self.careful = True
         else:
             args = frame.arguments[position] or ()
             delivery = Delivery(lane, sequence, message, entity_id, args, self._deadline, self._now)

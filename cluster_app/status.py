@@ -43,6 +43,8 @@ class ClusterStatus:
 
     :ivar entities: live entities by type.
     :ivar shards: granted shards.
+    :ivar singletons: the types of which the cluster keeps exactly one entity, sorted. How many of them are alive is
+        the gauge `cluster_singletons`.
     """
 
     runners: list[RunnerStatus]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster_app.client import Client
-from cluster_app.cluster import Cluster
+from cluster_app.cluster import Cluster, InsideCluster
 from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
@@ -22,7 +22,9 @@ from cluster_app.entity_states import states_from
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
+from cluster_app.leadership import NotLeading
 from cluster_app.memory_runner import MemoryRunner
+from cluster_app.reference import connections
 from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
@@ -119,9 +121,11 @@ class _Memory:
 
     def _add_runner(self) -> None:
         runner_id = f"memory-{next(self._numbers)}"
-        self._runners[runner_id] = MemoryRunner(
+        self._runners[runner_id] = memory = MemoryRunner(
             runner_id, self._config, self._loop, self._service, self, self, self._definitions
         )
+        memory.neighbourhood.cluster = inside = InsideCluster(memory.client, self, self._config)
+        connections.remove(inside)  # it is what its own entities get from connect(), and nobody else
 
     # -- faults
 
@@ -180,6 +184,17 @@ class _Memory:
 
         self._loop.call_soon_threadsafe(ask)
 
+    def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:
+        def ask() -> None:
+            try:
+                self._service[0].keep(name)
+            except (LookupError, ConnectionError, NotLeading) as refusal:
+                told(ConnectionError(str(refusal)) if isinstance(refusal, NotLeading) else refusal)
+                return
+            told(None)
+
+        self._loop.call_soon_threadsafe(ask)
+
     # -- backend of the connection
 
     def status(self) -> ClusterStatus:
@@ -208,8 +223,9 @@ class _Memory:
                 )
             )
         shards = sum(runner.shards for runner in runners)
+        singletons = service.coordinator.singletons
         return ClusterStatus(
-            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
+            runners, entities, shards, singletons, CoordinatorStatus(os.getpid(), service.term), __version__
         )
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:

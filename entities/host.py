@@ -62,6 +62,10 @@ class EntityHost:
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
         self.crew = Crew(now, gate, self._finished, self._expired)
+        self.changes = 0
+        """Grows whenever an entity comes or goes."""
+        self.left: Callable[[Activation, BaseException | None], None] = _nobody_asks
+        """Called when an activation has gone, with its error if it never came to life."""
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
 
@@ -164,6 +168,7 @@ class EntityHost:
         finally:
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
+        self.changes += 1
         if hosted.hooks[0]:
             self.crew.spawn(self._activate_hook(activation))
         else:
@@ -178,7 +183,7 @@ class EntityHost:
                 return  # lost meanwhile: nothing of it counts, and nobody waits
             hosted = activation.hosted
             hosted.activation_took["error"].append(self.now() - activation.activated_at)
-            for delivery in self._leave(activation):
+            for delivery in self._leave(activation, raised):
                 delivery.origin.answer(
                     delivery, None, activation_failed(hosted, activation.entity_id, raised)
                 )
@@ -358,14 +363,16 @@ class EntityHost:
             if refused is not None:
                 delivery.origin.answer(delivery, None, refused)
 
-    def _leave(self, activation: Activation) -> list[Delivery]:
+    def _leave(self, activation: Activation, error: BaseException | None = None) -> list[Delivery]:
         activation.phase = Phase.GONE
+        self.changes += 1
         for hosted in self._every_type():
             if hosted.live.get(activation.entity_id) is activation:
                 del hosted.live[activation.entity_id]
         waiting = list(activation.mailbox) if activation.mailbox is not None else []
         activation.mailbox = None
         activation.hosted.waiting.pop(activation.entity_id, None)
+        self.left(activation, error)
         return waiting
 
     def _count_gone(self, activation: Activation, reason: str) -> None:
@@ -445,3 +452,7 @@ class EntityHost:
             yield cluster.entities, name, float(len(hosted.live))
             depth = sum(len(a.mailbox) for a in list(hosted.waiting.values()) if a.mailbox is not None)
             yield cluster.mailbox_depth, name, float(depth)
+
+
+def _nobody_asks(activation: Activation, error: BaseException | None) -> None:
+    """Nobody wants to know who has gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 from entities.activation import Activation, Phase
@@ -67,6 +68,6 @@ class IdleWatch:
             over_at = now + limit_s if busy else max(activation.touched_at + limit_s, activation.keep_until)
             if over_at <= now:
                 self._let_go(activation)
-            else:
+            elif over_at < math.inf:  # else it is kept alive for good
                 heapq.heappush(due, (over_at, next(self._tie), activation))
         self._arm()

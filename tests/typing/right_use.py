@@ -77,6 +77,7 @@ def from_a_thread() -> None:
         assert_type(account.read.remote().done(), bool)
         assert_type(cluster.entity(Savings, "ada").pay_in.remote(5), EntityResponse[int])
         assert_type(cluster.entity(Counter, "c").increment.remote(2).result(), int)
+        assert_type(cluster.singleton(Account), Account)
         cluster.register(Account)
         cluster.wait_ready(account)
 
