@@ -138,7 +138,7 @@ class MemoryRunner:
     def kill(self) -> None:
         """End at once; nothing more is answered."""
         self.alive = False
-        self.runner.host.crew.stop()
+        self.runner.host.stop()
         for task in [*self._tasks, *self._exchanges]:
             task.cancel()
         self.recorder.close()

@@ -31,6 +31,7 @@ from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, 
 from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
+from entities.log_address import carry_addresses
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
@@ -72,6 +73,7 @@ class RunnerActor:
         loop = self._loop = asyncio.get_running_loop()
         # By its module: Ray pickles this class with its globals, so a name imported here would be a copy of the set.
         response.RUNNER_THREADS.add(threading.get_ident())
+        carry_addresses()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)

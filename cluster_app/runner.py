@@ -78,7 +78,7 @@ class Runner:
         self._local: dict[int, Delivery] = {}
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
-        self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
         recorder.add_gauges(self._gauges)

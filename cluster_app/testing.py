@@ -27,6 +27,7 @@ from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
 from entities.declaration import EntityDefinition
+from entities.log_address import carry_addresses
 from observe.journal import Journal
 from observe.node_agent import NodeAgent, Report
 from observe.recorder import Recorder
@@ -50,6 +51,7 @@ class MemoryCluster(Cluster):
         self.clock = SteppedClock(self._loop)
         self._memory = _Memory(config, self._loop)
         self._loop.call(self._memory.start(runners))
+        self._memory.closing.append(carry_addresses())
         super().__init__(self._memory.client, self._memory, config)
 
     def kill(self, runner_id: str) -> None:
@@ -82,6 +84,7 @@ class _Memory:
         self._numbers = itertools.count(1)
         self._reports = itertools.count(1)
         self._agent = NodeAgent(Journal(":memory:"), loop.time)
+        self.closing: list[Callable[[], None]] = []  # what else ends with the cluster
         self._coordinator_counts = Recorder(enabled=config.metrics)
         self._counts = Recorder(enabled=config.metrics)
         self.client = Client(
@@ -240,6 +243,8 @@ class _Memory:
     def close(self) -> None:
         self.client.close()
         self._loop.call(self._stop())
+        for end in self.closing:
+            end()
         self._loop.end()
 
     async def _stop(self) -> None:

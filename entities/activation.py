@@ -97,6 +97,9 @@ class HostedMessage:
         self.name = declaration.name
         self.function = declaration.function
         self.is_async = declaration.is_async
+        if declaration.blocking:  # to the crew it is a coroutine that waits for a thread
+            self.function = hosted.host.threads.carrying(declaration.function)
+            self.is_async = True
         self.took_ok: list[float] = []
         self.took_error: list[float] = []
         self._cells: dict[str, HistogramCell] = {}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from entities.delivery import Delivery, current_delivery
+from entities.handler_threads import Unstarted
 
 __all__ = ["Crew", "Gate", "OpenGate"]
 
@@ -174,10 +175,15 @@ class Crew:
                     self._hand_over()
                     try:
                         value = await _Rest(coroutine, awaited, context, clock, gate)
+                    except Unstarted:  # no thread took it up in time
+                        job.task = None
+                        self._refuse(job, clock())
+                        return
                     except BaseException as raised:
                         error = raised
                     job.task = None
-                    self._finish(job, value, error, started_at, clock())
+                    began_at, ended_at = getattr(job, "ran", None) or (started_at, clock())
+                    self._finish(job, value, error, began_at, ended_at)
                     return
             now = clock()
             self._finish(job, value, error, started_at, now)

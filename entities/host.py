@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from entities.activation import Activation, HostedType, Phase
 from entities.answers import activation_failed, address_of, handler_failed, unstarted
 from entities.crew import Crew, Gate
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery, current_delivery
+from entities.delivery import Delivery, current_delivery, current_hook
 from entities.errors import (
     ActivationFailed,
     CallCycle,
@@ -23,6 +24,7 @@ from entities.errors import (
     MailboxFull,
     MalformedMessage,
 )
+from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
 from observe.instruments import Instrument, cluster
@@ -43,6 +45,7 @@ class EntityHost:
     """The entities of one runner. Everything here happens on one event loop.
 
     :param now: the clock, in seconds; timers use the loop, whose clock must be the same.
+    :param blocking_threads: how many blocking handlers run at a time.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class EntityHost:
         gate: Gate,
         recorder: Recorder,
         neighbours: Neighbours,
+        blocking_threads: int = 16,
     ) -> None:
         self.now = now
         self.neighbours = neighbours
@@ -60,6 +64,7 @@ class EntityHost:
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
         self.crew = Crew(now, gate, self._finished, self._expired)
+        self.threads = HandlerThreads(blocking_threads, loop, now, gate, lambda: self.crew.stopped)
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
 
@@ -150,16 +155,18 @@ class EntityHost:
     ) -> Activation:
         """Bring an entity to life. Raises ActivationFailed when its `__init__` does."""
         cls = hosted.definition.cls
-        token = current_delivery.set(None)
+        token, outer = current_delivery.set(None), current_hook.get()
         try:
             entity = cls.__new__(cls)
             activation = Activation(hosted, entity_id, entity, shard, epoch, now)
             entity._activation = activation
+            current_hook.set(activation)
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
             hosted.activation_took["error"].append(self.now() - now)
             raise activation_failed(hosted, entity_id, raised) from raised
         finally:
+            current_hook.set(outer)
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
         if hosted.hooks[0]:
@@ -169,6 +176,7 @@ class EntityHost:
         return activation
 
     async def _activate_hook(self, activation: Activation) -> None:
+        current_hook.set(activation)
         try:
             await activation.entity.on_activate()
         except BaseException as raised:
@@ -262,6 +270,9 @@ class EntityHost:
 
     def let_go(self, activation: Activation, reason: str) -> None:
         """Let an entity go as soon as nothing runs in it; what waits meets a new activation, in order."""
+        if not self._on_loop():  # a blocking handler says so: before the loop hears that it has ended
+            self._loop.call_soon_threadsafe(self.let_go, activation, reason)
+            return
         if activation.phase is Phase.ACTIVE:
             activation.phase = Phase.LEAVING
             activation.reason = reason
@@ -313,6 +324,7 @@ class EntityHost:
 
     async def _deactivate_hook(self, activation: Activation) -> None:
         reason = activation.reason
+        current_hook.set(activation)
         try:
             await activation.entity.on_deactivate(reason)
         except BaseException as raised:
@@ -374,8 +386,19 @@ class EntityHost:
             if not any(hosted.live for hosted in self._every_type()):
                 break
             await asyncio.sleep(0)
+        self.stop()
+
+    def stop(self) -> None:
+        """Start nothing more, and cancel what runs; a thread that is in a handler ends with it."""
         self._idle.end()
         self.crew.stop()
+        self.threads.end()
+
+    def _on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def _empty(self, activation: Activation) -> Iterator[Delivery]:
         assert activation.mailbox is not None
@@ -403,7 +426,10 @@ class EntityHost:
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
         blank = contextvars.Context()
-        self._loop.call_later(seconds, tick, context=blank)
+        if self._on_loop():
+            self._loop.call_later(seconds, tick, context=blank)
+        else:  # asked for by a blocking handler
+            self._loop.call_soon_threadsafe(partial(self._loop.call_later, seconds, tick, context=blank))
 
     # -- what is known
 
