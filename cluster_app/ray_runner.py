@@ -32,6 +32,7 @@ from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
 from entities.log_address import carry_addresses
+from entities.stall_watch import StallWatch
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
@@ -74,6 +75,7 @@ class RunnerActor:
         # By its module: Ray pickles this class with its globals, so a name imported here would be a copy of the set.
         response.RUNNER_THREADS.add(threading.get_ident())
         carry_addresses()
+        StallWatch(loop, threading.get_ident()).start()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)

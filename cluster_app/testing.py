@@ -28,6 +28,7 @@ from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
 from entities.declaration import EntityDefinition
 from entities.log_address import carry_addresses
+from entities.stall_watch import StallWatch
 from observe.journal import Journal
 from observe.node_agent import NodeAgent, Report
 from observe.recorder import Recorder
@@ -51,7 +52,9 @@ class MemoryCluster(Cluster):
         self.clock = SteppedClock(self._loop)
         self._memory = _Memory(config, self._loop)
         self._loop.call(self._memory.start(runners))
-        self._memory.closing.append(carry_addresses())
+        watch = StallWatch(self._loop, self._loop.thread.ident or 0)
+        watch.start()
+        self._memory.closing += [watch.end, carry_addresses()]
         super().__init__(self._memory.client, self._memory, config)
 
     def kill(self, runner_id: str) -> None:

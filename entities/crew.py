@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from entities.delivery import Delivery, current_delivery
 from entities.handler_threads import Unstarted
+from entities.slow_handlers import SLOW_S
 
 __all__ = ["Crew", "Gate", "OpenGate"]
 
@@ -55,6 +56,7 @@ class Crew:
 
     :param finish: called with (delivery, value, error, started_at, ended_at) when a handler has ended.
     :param refuse: called with a delivery whose time is over or whose sender cancelled it before it started.
+    :param slow: called with (delivery, seconds) when one step of a handler that suspends has taken too long.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class Crew:
         gate: Gate,
         finish: Callable[[Delivery, Any, BaseException | None, float, float], None],
         refuse: Callable[[Delivery, float], None],
+        slow: Callable[[Delivery, float], None] = lambda delivery, seconds: None,
     ) -> None:
         self._now = now
         self._gate = gate
         self._finish = finish
         self._refuse = refuse
+        self._slow = slow
         self._ready: deque[Delivery | Callable[[], None]] = deque()
         self._worker: asyncio.Task[None] | None = None  # the one that takes from the queue
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,8 +177,10 @@ class Crew:
                     # It waits. This task is its own from here on; somebody else takes the queue.
                     job.task = myself
                     self._hand_over()
+                    if (held_s := clock() - started_at) > SLOW_S:
+                        self._slow(job, held_s)
                     try:
-                        value = await _Rest(coroutine, awaited, context, clock, gate)
+                        value = await _Rest(job, coroutine, awaited, context, clock, gate, self._slow)
                     except Unstarted:  # no thread took it up in time
                         job.task = None
                         self._refuse(job, clock())
@@ -183,6 +189,8 @@ class Crew:
                         error = raised
                     job.task = None
                     began_at, ended_at = getattr(job, "ran", None) or (started_at, clock())
+                    if ended_at - began_at > SLOW_S:
+                        job.message.long_suspended += 1
                     self._finish(job, value, error, began_at, ended_at)
                     return
             now = clock()
@@ -205,16 +213,20 @@ async def _prepared(job: Delivery) -> Any:
 class _Rest:
     """What is left of a handler after its first step: each step in its own context, and with the right to run."""
 
-    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate")
+    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate", "_job", "_slow")
 
     def __init__(
         self,
+        job: Delivery,
         coroutine: Coroutine[Any, Any, Any],
         awaited: Any,
         context: contextvars.Context,
         clock: Callable[[], float],
         gate: Gate,
+        slow: Callable[[Delivery, float], None],
     ) -> None:
+        self._job = job
+        self._slow = slow
         self._coroutine = coroutine
         self._awaited = awaited
         self._context = context
@@ -229,7 +241,7 @@ class _Rest:
                 yield awaited
             except BaseException as raised:
                 thrown = raised
-            while self._clock() >= self._gate.until:
+            while (began_at := self._clock()) >= self._gate.until:
                 try:
                     yield from self._gate.opened()
                 except BaseException as raised:
@@ -241,3 +253,6 @@ class _Rest:
                     awaited = self._context.run(self._coroutine.throw, thrown)
             except StopIteration as returned:
                 return returned.value
+            finally:
+                if (held_s := self._clock() - began_at) > SLOW_S:
+                    self._slow(self._job, held_s)

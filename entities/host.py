@@ -27,6 +27,7 @@ from entities.errors import (
 from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
+from entities.slow_handlers import SlowHandlers
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
 
@@ -63,7 +64,8 @@ class EntityHost:
         self._recorder = recorder
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
-        self.crew = Crew(now, gate, self._finished, self._expired)
+        self.slow = SlowHandlers(recorder)
+        self.crew = Crew(now, gate, self._finished, self._expired, self.slow.stepped)
         self.threads = HandlerThreads(blocking_threads, loop, now, gate, lambda: self.crew.stopped)
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
