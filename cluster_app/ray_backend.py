@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, RayError
 from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
-from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from cluster_app.status import ClusterStatus, CoordinatorStatus, HotEntity, RunnerStatus, hottest
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
@@ -58,6 +58,7 @@ class RayBackend:
             [],
             CoordinatorStatus(**told["coordinator"]),
             told["version"],
+            hottest(HotEntity(*hot) for hot in told["hot"]),
         )
 
     def metrics(self) -> MetricsSnapshot:

@@ -165,14 +165,16 @@ class CoordinatorActor:
         service = await self._begun()
         runners: list[dict[str, Any]] = []
         entities: dict[str, int] = {}
+        hot: list[tuple[str, str, float, float]] = []
         for view in service.coordinator.runners():
             if view.runner_id in self._dead:
                 continue
             handle = find_actor(view.runner_id, self._namespace)
-            state: dict[str, Any] = {"entities": {}, "lanes": 0}
+            state: dict[str, Any] = {"entities": {}, "lanes": 0, "hot": []}
             if handle is not None:
                 with contextlib.suppress(RayError, TimeoutError):
                     state = await asyncio.wait_for(handle.state.remote(), 2.0)
+            hot.extend(state["hot"])
             for name, live in state["entities"].items():
                 entities[name] = entities.get(name, 0) + live
             runners.append(
@@ -188,7 +190,13 @@ class CoordinatorActor:
                 }
             )
         coordinator = {"pid": os.getpid(), "term": service.term}
-        return {"runners": runners, "entities": entities, "coordinator": coordinator, "version": __version__}
+        return {
+            "runners": runners,
+            "entities": entities,
+            "hot": hot,
+            "coordinator": coordinator,
+            "version": __version__,
+        }
 
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""

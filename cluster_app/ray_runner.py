@@ -6,6 +6,7 @@ Decides nothing about messages. It feeds the pure parts with calls, time and ren
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pickle
 import threading
@@ -145,7 +146,12 @@ class RunnerActor:
     async def state(self) -> dict[str, Any]:
         """What `status()` shows of it."""
         await self._started.wait()
-        return {"pid": os.getpid(), "entities": dict(self._runner.host.live()), "lanes": self._runner.lanes}
+        return {
+            "pid": os.getpid(),
+            "entities": dict(self._runner.host.live()),
+            "lanes": self._runner.lanes,
+            "hot": [dataclasses.astuple(hot) for hot in self._runner.hot.hottest(boottime())],
+        }
 
     async def living_ids(self, entity_type: str) -> list[str]:
         """The ids of the entities of a type that live here."""

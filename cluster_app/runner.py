@@ -15,6 +15,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
+from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
 from cluster_app.sending import SendingLane
@@ -81,6 +82,7 @@ class Runner:
         self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
+        self.hot = HotEntities(now())
         recorder.add_gauges(self._gauges)
 
     # -- the lease: this runner is the gate of its host
@@ -234,6 +236,7 @@ class Runner:
         lane.next_sequence = frame.first + len(frame.ids)
         deadline = now + frame.timeout_s
         self._batch_sizes.append(len(frame.ids))
+        self.hot.saw(frame, now)
         kinds = [self._kind(name, method) for name, method in frame.kinds]
         extras = frame.extras
         unanswered = lane.unanswered
@@ -388,6 +391,8 @@ class Runner:
                 return None
         else:
             delivery.args = message.args
+        if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
+            self.hot.saw_one(name, route.entity_id, now)
         refused = self.host.accept(delivery, activation)
         if refused is not None:
             answered(lane, sequence, None, refused)

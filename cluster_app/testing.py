@@ -23,7 +23,7 @@ from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
 from cluster_app.memory_runner import MemoryRunner
-from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus, hottest
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
 from entities.declaration import EntityDefinition
@@ -214,8 +214,13 @@ class _Memory:
                 )
             )
         shards = sum(runner.shards for runner in runners)
+        hot = hottest(
+            found
+            for memory in self._runners.values()
+            for found in memory.runner.hot.hottest(self._loop.time())
+        )
         return ClusterStatus(
-            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
+            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__, hot
         )
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
