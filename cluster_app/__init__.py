@@ -11,6 +11,7 @@ from cluster_app.cluster import Cluster  # noqa: E402  # see above
 from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
+from cluster_app.unknown_type import UnknownType  # noqa: E402
 from cluster_app.version import VersionMismatch, __version__  # noqa: E402
 from entities import (  # noqa: E402
     ActivationFailed,
@@ -55,6 +56,7 @@ __all__ = [
     "Timeout",
     "TypeConflict",
     "Unknown",
+    "UnknownType",
     "VersionMismatch",
     "__version__",
     "as_completed",

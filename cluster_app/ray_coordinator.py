@@ -25,6 +25,7 @@ from cluster_app.ray_calls import actor_names, agent_name, boottime, find_actor
 from cluster_app.ray_kv import RayKeyValue
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_runner import RunnerActor
+from cluster_app.unknown_type import UnknownType
 from cluster_app.version import __version__
 from observe.recorder import Recorder
 from observe.totals import Totals
@@ -159,6 +160,19 @@ class CoordinatorActor:
                 if runner is not None:
                     await runner.learn.remote(pickle.dumps(after))
         return how
+
+    async def type_names(self) -> list[str]:
+        """The names of all registered types."""
+        service = await self._begun()
+        return service.type_names()
+
+    async def owner(self, entity_type: str, entity_id: str) -> str | UnknownType | None:
+        """The runner that an entity belongs to; the error is returned, for what is raised may also be a failed call."""
+        service = await self._begun()
+        try:
+            return service.owner(entity_type, entity_id)
+        except UnknownType as unknown:
+            return unknown
 
     async def status(self) -> dict[str, Any]:
         """Who is where."""

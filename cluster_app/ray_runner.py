@@ -164,6 +164,13 @@ class RunnerActor:
             await self._runner.opened()  # suspended: no state leaves either
         return read_states(self._runner.host, entity_type, ids)
 
+    async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """See `Runner.deactivate`; a control operation, so no message is counted."""
+        await self._started.wait()
+        if boottime() >= self._runner.until:
+            await self._runner.opened()
+        return self._runner.deactivate(entity_type, entity_id)
+
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""
         await self._started.wait()

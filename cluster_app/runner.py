@@ -344,6 +344,14 @@ class Runner:
         if any(isinstance(a, attach) for a in (*delivery.args, *kwargs.values())):
             delivery.prepare = partial(_resolved, attach)
 
+    def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """Let one entity go; False when it does not live, None when its shard is not served here (any more)."""
+        hosted = self.host.hosted(entity_type)
+        if hosted is None:
+            return False  # its code was never needed here
+        _, epoch = self._granted(hosted.definition, entity_id)
+        return None if epoch is None else self.host.dismiss(entity_type, entity_id)
+
     # -- entities of this process that send to each other
 
     def may_leave(self) -> bool:

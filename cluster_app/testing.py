@@ -228,6 +228,24 @@ class _Memory:
             for data in self._loop.call(memory.states(type_name)):
                 yield from states_from(data)
 
+    def live(self, type_name: str) -> Iterator[str]:
+        for memory in list(self._runners.values()):
+            yield from self._loop.call(memory.live(type_name))
+
+    def type_names(self) -> list[str]:
+        return self._service[0].type_names()
+
+    def deactivate(self, type_name: str, entity_id: str) -> bool:
+        return self._loop.call(self._deactivate(type_name, entity_id))
+
+    async def _deactivate(self, type_name: str, entity_id: str) -> bool:
+        await self._loop.quiet()
+        owner = self._runners.get(self._service[0].owner(type_name, entity_id) or "")
+        lived = None if owner is None else await owner.deactivate(type_name, entity_id)
+        if lived is None:
+            raise ConnectionError(f"no runner serves the shard of {type_name}/{entity_id} now")
+        return lived
+
     def metrics(self) -> MetricsSnapshot:
         return self._loop.call(self._metrics())
 

@@ -283,6 +283,18 @@ class EntityHost:
         elif activation.phase is Phase.STARTING and reason in ("handoff", "shutdown"):
             activation.reason = reason  # it goes as soon as it has come to life
 
+    def dismiss(self, name: str, entity_id: str) -> bool:
+        """Let one entity go with reason explicit, asked for from outside; False when it does not live."""
+        hosted = self._types.get(name)
+        activation = None if hosted is None else hosted.live.get(entity_id)
+        if activation is None:
+            return False
+        if activation.phase is Phase.STARTING:
+            activation.reason = activation.reason or "explicit"  # it goes as soon as it has come to life
+        else:
+            self.let_go(activation, "explicit")
+        return True
+
     def let_go_shards(self, shards: Callable[[str, int], bool], reason: str) -> list[Delivery]:
         """Let go every entity of these (group, shard) pairs; returns the messages that had not started, in order."""
         unstarted: list[Delivery] = []
