@@ -433,9 +433,15 @@ class EntityHost:
 
         def tick() -> None:
             if activation.phase is Phase.GONE:
+                self._idle.ticking.discard(activation)
                 return
+            self._idle.ticking.add(activation)
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
+                idle = not activation.running and activation.mailbox is None
+                touched_at = activation.touched_at
                 pending[:] = [getattr(reference, method).remote()]
+                if idle:  # else it is in use, whoever uses it says until when
+                    pending[0].add_done_callback(lambda _: self._idle.resume(activation, touched_at))
             self._loop.call_later(seconds, tick, context=blank)
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
