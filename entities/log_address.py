@@ -16,9 +16,12 @@ from entities.delivery import current_delivery, current_hook
 
 __all__ = ["carry_addresses"]
 
+_Factory = Callable[..., logging.LogRecord]
+
 _lock = threading.Lock()
 _wanted = 0
-_before: Callable[..., logging.LogRecord] = logging.LogRecord
+_ours: _Factory | None = None
+_before: _Factory = logging.LogRecord
 
 
 def carry_addresses() -> Callable[[], None]:
@@ -26,12 +29,13 @@ def carry_addresses() -> Callable[[], None]:
 
     Several may ask for it at a time. What was set by ``logging.setLogRecordFactory`` before still makes the records.
     """
-    global _wanted, _before
+    global _wanted, _ours, _before
     with _lock:
         _wanted += 1
-        if _wanted == 1 and logging.getLogRecordFactory() is not _record:
+        if _wanted == 1:
             _before = logging.getLogRecordFactory()
-            logging.setLogRecordFactory(_record)
+            _ours = _addressing(_before)
+            logging.setLogRecordFactory(_ours)
     done = False
 
     def end() -> None:
@@ -43,15 +47,19 @@ def carry_addresses() -> Callable[[], None]:
             done = True
             _wanted -= 1
             # Whoever has set a factory since builds on this one: then it stays, and says nothing outside of entities.
-            if _wanted == 0 and logging.getLogRecordFactory() is _record:
+            if _wanted == 0 and logging.getLogRecordFactory() is _ours:
                 logging.setLogRecordFactory(_before)
 
     return end
 
 
-def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    record = _before(*args, **kwargs)
-    record.entity_address = _here()
+def _addressing(before: _Factory) -> _Factory:
+    # A new one each time: it may come to stand on top of an older one that somebody else has built on.
+    def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        made = before(*args, **kwargs)
+        made.entity_address = _here()
+        return made
+
     return record
 
 
