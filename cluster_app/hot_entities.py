@@ -65,6 +65,9 @@ class HotEntities:
     def saw(self, frame: MessageFrame, now: float) -> None:
         """A frame of messages has come at `now`, in seconds."""
         count = len(frame.ids)
+        if count == 1:
+            self._window(now).each.add_one((frame.kinds[frame.kind[0]][0], frame.ids[0]))
+            return
         if count <= _SMALL:
             self._window(now).each.add(_keys(frame), count)
             return
@@ -76,7 +79,7 @@ class HotEntities:
 
     def saw_one(self, entity_type: str, entity_id: str, now: float) -> None:
         """One message within the runner, out of `SHARE`, has come."""
-        self._window(now).some.add(((entity_type, entity_id),), 1)
+        self._window(now).some.add_one((entity_type, entity_id))
 
     def hottest(self, now: float) -> list[HotEntity]:
         """The ten entities with the most messages, the hottest first."""

@@ -90,6 +90,7 @@ class Activation:
 class HostedMessage:
     """One message of a hosted type: its declaration, unpacked for speed, and what was measured since the last flush.
 
+    :ivar on_thread: it runs on a thread, and its deliveries know when they ran.
     :ivar took_ok, took_error: handler durations, seconds.
     :ivar long_suspended: how many of these that are above `SLOW_S` did not hold the loop all the time.
     :ivar counted_early: how many of them were counted as slow before they ended.
@@ -104,6 +105,7 @@ class HostedMessage:
         "is_async",
         "long_suspended",
         "name",
+        "on_thread",
         "took_error",
         "took_ok",
     )
@@ -114,7 +116,8 @@ class HostedMessage:
         self.name = declaration.name
         self.function = declaration.function
         self.is_async = declaration.is_async
-        if declaration.blocking:  # to the crew it is a coroutine that waits for a thread
+        self.on_thread = declaration.blocking
+        if self.on_thread:  # to the crew it is a coroutine that waits for a thread
             self.function = hosted.host.threads.carrying(declaration.function)
             self.is_async = True
         self.took_ok: list[float] = []

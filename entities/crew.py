@@ -180,7 +180,7 @@ class Crew:
                     if (held_s := clock() - started_at) > SLOW_S:
                         self._slow(job, held_s)
                     try:
-                        value = await _Rest(job, coroutine, awaited, context, clock, gate, self._slow)
+                        value = await _Rest(self, job, coroutine, awaited, context)
                     except Unstarted:  # no thread took it up in time
                         job.task = None
                         self._refuse(job, clock())
@@ -188,10 +188,12 @@ class Crew:
                     except BaseException as raised:
                         error = raised
                     job.task = None
-                    began_at, ended_at = getattr(job, "ran", None) or (started_at, clock())
-                    if ended_at - began_at > SLOW_S:
+                    ended_at = clock()
+                    if job.message.on_thread:
+                        started_at, ended_at = getattr(job, "ran", (started_at, ended_at))
+                    if ended_at - started_at > SLOW_S:
                         job.message.long_suspended += 1
-                    self._finish(job, value, error, began_at, ended_at)
+                    self._finish(job, value, error, started_at, ended_at)
                     return
             now = clock()
             self._finish(job, value, error, started_at, now)
@@ -213,37 +215,34 @@ async def _prepared(job: Delivery) -> Any:
 class _Rest:
     """What is left of a handler after its first step: each step in its own context, and with the right to run."""
 
-    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate", "_job", "_slow")
+    __slots__ = ("_awaited", "_context", "_coroutine", "_crew", "_job")
 
     def __init__(
         self,
+        crew: Crew,
         job: Delivery,
         coroutine: Coroutine[Any, Any, Any],
         awaited: Any,
         context: contextvars.Context,
-        clock: Callable[[], float],
-        gate: Gate,
-        slow: Callable[[Delivery, float], None],
     ) -> None:
+        self._crew = crew
         self._job = job
-        self._slow = slow
         self._coroutine = coroutine
         self._awaited = awaited
         self._context = context
-        self._clock = clock
-        self._gate = gate
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        awaited = self._awaited
+        awaited, crew = self._awaited, self._crew
+        clock, gate = crew._now, crew._gate
         while True:
             thrown: BaseException | None = None
             try:
                 yield awaited
             except BaseException as raised:
                 thrown = raised
-            while (began_at := self._clock()) >= self._gate.until:
+            while (began_at := clock()) >= gate.until:
                 try:
-                    yield from self._gate.opened()
+                    yield from gate.opened()
                 except BaseException as raised:
                     thrown = raised
             try:
@@ -254,5 +253,5 @@ class _Rest:
             except StopIteration as returned:
                 return returned.value
             finally:
-                if (held_s := self._clock() - began_at) > SLOW_S:
-                    self._slow(self._job, held_s)
+                if (held_s := clock() - began_at) > SLOW_S:
+                    crew._slow(self._job, held_s)

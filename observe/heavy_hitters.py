@@ -46,6 +46,14 @@ class HeavyHitters(Generic[K]):
         if len(self._counts) > 2 * self._capacity:
             self._make_room()
 
+    def add_one(self, key: K) -> None:
+        """Count one key."""
+        counts = self._counts
+        self.total += 1
+        counts[key] = counts.get(key, 0) + 1
+        if len(counts) > 2 * self._capacity:
+            self._make_room()
+
     def most(self, number: int) -> list[tuple[K, int]]:
         """The most frequent keys with their kept counts, the most frequent first."""
         return self._counts.most_common(number)
