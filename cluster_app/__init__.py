@@ -15,6 +15,7 @@ from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
 from cluster_app.neighbourhood import cluster_of_this_entity  # noqa: E402
+from cluster_app.unknown_type import UnknownType  # noqa: E402
 from cluster_app.version import VersionMismatch, __version__  # noqa: E402
 from entities import (  # noqa: E402
     ActivationFailed,
@@ -60,6 +61,7 @@ __all__ = [
     "Timeout",
     "TypeConflict",
     "Unknown",
+    "UnknownType",
     "VersionMismatch",
     "__version__",
     "as_completed",

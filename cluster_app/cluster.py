@@ -5,6 +5,7 @@ Decides what a user can ask for. How it is carried out is the backend's business
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from types import TracebackType
@@ -17,6 +18,8 @@ from cluster_app.reference import Reference, connections
 from cluster_app.room import Room
 from cluster_app.singletons import SINGLETON_ID, ask_to_keep
 from cluster_app.status import ClusterStatus
+from cluster_app.unknown_type import UnknownType
+from entities.address import EntityAddress, check_entity_id
 from entities.declaration import define
 from entities.entity_class import Entity
 from entities.response import RUNNER_THREADS
@@ -40,6 +43,18 @@ class Backend(Protocol):
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """The public attributes of every living entity of a type, by id."""
+        ...
+
+    def live(self, type_name: str) -> Iterator[str]:
+        """The ids of the living entities of a type."""
+        ...
+
+    def type_names(self) -> list[str]:
+        """The names of the registered types."""
+        ...
+
+    def deactivate(self, type_name: str, entity_id: str) -> bool:
+        """Let one entity go; False when it does not live. Raises UnknownType."""
         ...
 
     def shutdown(self) -> None:
@@ -151,6 +166,50 @@ class Cluster:
         """
         self._check_may_block("states")
         return self._backend.states(define(entity_type).name)
+
+    def live(self, entity_type: type[Entity] | str, /, *, limit: int | None = None) -> Iterator[str]:
+        """The ids of the living entities of a type, in no order; at most `limit` of them.
+
+        A control call, as `states`: no message is sent, nothing is counted or kept alive. The type is a class or the
+        name of a registered one.
+
+        :raises TypeError: the class is no entity.
+        :raises ValueError: the limit is below 0.
+        :raises UnknownType: no type of that name is registered (a LookupError).
+        :raises ConnectionError: the cluster, or a runner that lives, does not answer.
+        """
+        self._check_may_block("live")
+        if limit is not None and limit < 0:
+            raise ValueError(f"live(limit={limit}): 0 or more ids, or None for all")
+        name = self._registered(entity_type) if isinstance(entity_type, str) else define(entity_type).name
+        return itertools.islice(self._backend.live(name), limit)
+
+    def deactivate(self, entity: Entity | EntityAddress, /) -> bool:
+        """Let one entity go, with reason explicit; False when it did not live, and then it is not activated.
+
+        The entity ends once it has handled what it is handling; a message sent after this has returned meets a new
+        activation, and so does what waits in its mailbox. A control call to the runner that holds its shard: no
+        message is counted, the deactivation is.
+
+        :param entity: a reference, or an address whose type need not be known here.
+        :raises TypeError: it is neither.
+        :raises UnknownType: no type of that address is registered (a LookupError).
+        :raises ConnectionError: the cluster, or the runner, does not answer.
+        """
+        self._check_may_block("deactivate")
+        if isinstance(entity, EntityAddress):
+            return self._backend.deactivate(entity.type, check_entity_id(entity.id))
+        address = _reference(entity)._address
+        try:
+            return self._backend.deactivate(address.type, address.id)
+        except UnknownType:
+            return False  # a reference needs no registration, and nothing was ever sent to one of its type
+
+    def _registered(self, name: str) -> str:
+        known = self._backend.type_names()
+        if name not in known:
+            raise UnknownType(name, known)
+        return name
 
     def shutdown(self) -> None:
         """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too."""

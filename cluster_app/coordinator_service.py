@@ -17,6 +17,8 @@ from cluster_app.grants import Lease, Renewal
 from cluster_app.kv import KeyValue
 from cluster_app.leadership import Leadership, NotLeading
 from cluster_app.roster import Roster
+from cluster_app.shard import ShardId, shard_number
+from cluster_app.unknown_type import UnknownType
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
@@ -181,6 +183,23 @@ class CoordinatorService:
             await self._change(_HOLD_ROUTES_S)
             routes = self.coordinator.routes(known_version)
         return routes
+
+    def owner(self, entity_type: str, entity_id: str) -> str | None:
+        """The id of the runner whose shard an entity is in; None while none is granted it.
+
+        :raises UnknownType: no such type is registered.
+        """
+        shipped = self._types.get(entity_type)
+        if shipped is None:
+            raise UnknownType(entity_type, self.type_names())
+        shard = ShardId(shipped.group, shard_number(entity_type, entity_id, self.config.shards_per_group))
+        routes = self.coordinator.routes()
+        found = None if routes is None else routes.owners.get(shard)
+        return None if found is None else found[0]
+
+    def type_names(self) -> list[str]:
+        """The names of all registered types."""
+        return sorted(self._types)
 
     def register(self, shipped: ShippedType, replace: bool) -> str:
         """Take in a type; returns ``"reference"`` or ``"value"``: how its module's objects have to travel, or

@@ -16,6 +16,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
+from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
 from cluster_app.sending import SendingLane
@@ -84,13 +85,14 @@ class Runner:
         self._local: dict[int, Delivery] = {}
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
-        self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
         self.broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
         self.singletons = Singletons(
             self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
         )
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
+        self.hot = HotEntities(now())
         recorder.add_gauges(self._gauges)
 
     # -- the lease: this runner is the gate of its host
@@ -259,6 +261,7 @@ class Runner:
         now = self._now()
         lane.next_sequence = frame.first + len(frame.ids)
         self._batch_sizes.append(len(frame.ids))
+        self.hot.saw(frame, now)
         kinds = [self._kind(name, method) for name, method in frame.kinds]
         deadline = now + frame.timeout_s
         odd = _Odd(self, lane, frame, attachments, kinds, deadline, now)
@@ -380,6 +383,14 @@ class Runner:
         if any(isinstance(a, attach) for a in (*delivery.args, *kwargs.values())):
             particulars.prepare = partial(_resolved, attach)
 
+    def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """Let one entity go; False when it does not live, None when its shard is not served here (any more)."""
+        hosted = self.host.hosted(entity_type)
+        if hosted is None:
+            return False  # its code was never needed here
+        _, epoch = self._granted(hosted.definition, entity_id)
+        return None if epoch is None else self.host.dismiss(entity_type, entity_id)
+
     # -- entities of this process that send to each other
 
     def may_leave(self) -> bool:
@@ -431,6 +442,8 @@ class Runner:
             delivery.args = message.args
             if cause is not None:
                 delivery.particulars = Particulars(chain, trace)
+        if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
+            self.hot.saw_one(name, route.entity_id, now)
         refused = self.host.accept(delivery, activation)
         if refused is not None:
             answered(lane, sequence, None, refused)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from entities.declaration import EntityDefinition, MessageDeclaration
 from entities.delivery import Delivery
 from entities.mailbox import Mailbox
-from observe.instruments import cluster
+from entities.slow_handlers import SLOW_S
+from observe.instruments import LATENCY_EDGES_S, cluster
 from observe.recorder import HistogramCell, Recorder
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from entities.host import EntityHost
 
 __all__ = ["Activation", "HostedMessage", "HostedType", "Phase"]
+
+# The first bucket of handler durations in which all are slow.
+_SLOW = LATENCY_EDGES_S.index(SLOW_S) + 1
 
 
 class Phase(enum.Enum):
@@ -89,19 +93,25 @@ class HostedMessage:
     :ivar live: the type's live table.
     :ivar minimum, maximum: how many arguments by position it takes.
     :ivar waited: the type's list of seconds in mailboxes.
+    :ivar on_thread: it runs on a thread, and its deliveries know when they ran.
     :ivar took_ok, took_error: handler durations, seconds.
+    :ivar long_suspended: how many of these that are above `SLOW_S` did not hold the loop all the time.
+    :ivar counted_early: how many of them were counted as slow before they ended.
     """
 
     __slots__ = (
         "_cells",
+        "counted_early",
         "declaration",
         "function",
         "hosted",
         "is_async",
         "live",
+        "long_suspended",
         "maximum",
         "minimum",
         "name",
+        "on_thread",
         "took_error",
         "took_ok",
         "waited",
@@ -117,18 +127,32 @@ class HostedMessage:
         self.minimum = declaration.minimum
         self.maximum = declaration.maximum
         self.waited = hosted.waited
+        self.on_thread = declaration.blocking
+        if self.on_thread:  # to the crew it is a coroutine that waits for a thread
+            self.function = hosted.host.threads.carrying(declaration.function)
+            self.is_async = True
         self.took_ok: list[float] = []
         self.took_error: list[float] = []
+        self.long_suspended = 0
+        self.counted_early = 0
         self._cells: dict[str, HistogramCell] = {}
 
     def flush(self, recorder: Recorder) -> None:
         """Move what was measured into the recorder, whose lock the caller holds."""
-        if self.took_ok:
-            self._cell(recorder, "ok").record_many(self.took_ok)
-            self.took_ok.clear()
-        if self.took_error:
-            self._cell(recorder, "error").record_many(self.took_error)
-            self.took_error.clear()
+        long, longest_s = 0, 0.0
+        for outcome, took in (("ok", self.took_ok), ("error", self.took_error)):
+            if took:
+                cell = self._cell(recorder, outcome)
+                before = sum(cell.counts[_SLOW:])
+                cell.record_many(took)
+                long += sum(cell.counts[_SLOW:]) - before
+                longest_s = max(longest_s, *took) if long else 0.0
+                took.clear()
+        # What took long in one go has held the loop; the rest of what took long is known.
+        stalls = long - self.long_suspended - self.counted_early
+        self.long_suspended = self.counted_early = 0
+        if stalls > 0:
+            self.hosted.host.slow.finished(self, stalls, longest_s)
 
     def _cell(self, recorder: Recorder, outcome: str) -> HistogramCell:
         cell = self._cells.get(outcome)

@@ -9,6 +9,7 @@ from entities.activation import HostedType
 from entities.address import EntityAddress
 from entities.delivery import Delivery
 from entities.errors import ActivationFailed, Cancelled, ClusterError, HandlerError, Timeout, describe
+from entities.handler_threads import RaisedOnThread
 
 __all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
 
@@ -38,6 +39,8 @@ def unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
 
 def handler_failed(delivery: Delivery, raised: BaseException) -> ClusterError:
     """The handler raised; what it raised is the cause, whatever it was."""
+    if isinstance(raised, RaisedOnThread):
+        raised = raised.error
     if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
         return Cancelled(address=address_of(delivery), method=delivery.message.name, may_have_run=True)
     error = HandlerError(

@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from entities.delivery import Delivery, Particulars, current_delivery
+from entities.handler_threads import Unstarted
+from entities.slow_handlers import SLOW_S
 
 __all__ = ["Crew", "Gate", "OpenGate"]
 
@@ -56,6 +58,7 @@ class Crew:
 
     :param finish: called with (delivery, value, error, started_at, ended_at) when a handler has ended.
     :param refuse: called with a delivery whose time is over or whose sender cancelled it before it started.
+    :param slow: called with (delivery, seconds) when one step of a handler that suspends has taken too long.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class Crew:
         gate: Gate,
         finish: Callable[[Delivery, Any, BaseException | None, float, float], None],
         refuse: Callable[[Delivery, float], None],
+        slow: Callable[[Delivery, float], None] = lambda delivery, seconds: None,
     ) -> None:
         self._now = now
         self._gate = gate
         self._finish = finish
         self._refuse = refuse
+        self._slow = slow
         self.ready: deque[Delivery | Callable[[], None]] = deque()
         self._worker: asyncio.Task[None] | None = None  # the one that takes from the queue
         self._tasks: set[asyncio.Task[None]] = set()
@@ -185,12 +190,23 @@ class Crew:
                     # It waits. This task is its own from here on; somebody else takes the queue.
                     job.task = myself
                     self._hand_over()
+                    if (held_s := clock() - started_at) > SLOW_S:
+                        self._slow(job, held_s)
                     try:
-                        value = await _Rest(coroutine, awaited, context, clock, gate)
+                        value = await _Rest(self, job, coroutine, awaited, context)
+                    except Unstarted:  # no thread took it up in time
+                        job.task = None
+                        self._refuse(job, clock())
+                        return
                     except BaseException as raised:
                         error = raised
                     job.task = None
-                    self._finish(job, value, error, started_at, clock())
+                    ended_at = clock()
+                    if job.message.on_thread:
+                        started_at, ended_at = getattr(job, "ran", (started_at, ended_at))
+                    if ended_at - started_at > SLOW_S:
+                        job.message.long_suspended += 1
+                    self._finish(job, value, error, started_at, ended_at)
                     return
             now = clock()
             finish(job, value, error, started_at, now)
@@ -215,33 +231,34 @@ async def _particular(job: Delivery, particulars: Particulars) -> Any:
 class _Rest:
     """What is left of a handler after its first step: each step in its own context, and with the right to run."""
 
-    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate")
+    __slots__ = ("_awaited", "_context", "_coroutine", "_crew", "_job")
 
     def __init__(
         self,
+        crew: Crew,
+        job: Delivery,
         coroutine: Coroutine[Any, Any, Any],
         awaited: Any,
         context: contextvars.Context,
-        clock: Callable[[], float],
-        gate: Gate,
     ) -> None:
+        self._crew = crew
+        self._job = job
         self._coroutine = coroutine
         self._awaited = awaited
         self._context = context
-        self._clock = clock
-        self._gate = gate
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        awaited = self._awaited
+        awaited, crew = self._awaited, self._crew
+        clock, gate = crew._now, crew._gate
         while True:
             thrown: BaseException | None = None
             try:
                 yield awaited
             except BaseException as raised:
                 thrown = raised
-            while self._clock() >= self._gate.until:
+            while (began_at := clock()) >= gate.until:
                 try:
-                    yield from self._gate.opened()
+                    yield from gate.opened()
                 except BaseException as raised:
                     thrown = raised
             try:
@@ -251,3 +268,6 @@ class _Rest:
                     awaited = self._context.run(self._coroutine.throw, thrown)
             except StopIteration as returned:
                 return returned.value
+            finally:
+                if (held_s := clock() - began_at) > SLOW_S:
+                    crew._slow(self._job, held_s)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from entities.activation import Activation, HostedMessage
 
-__all__ = ["Answerable", "Delivery", "Particulars", "current_delivery"]
+__all__ = ["Answerable", "Delivery", "Particulars", "current_delivery", "current_hook"]
 
 
 class Answerable(Protocol):
@@ -60,6 +60,8 @@ class Delivery:
     :ivar sequence: the message's number in its origin.
     :ivar deadline: on the host's clock, in seconds.
     :ivar particulars: what few messages carry, or None.
+    :ivar ran: for a handler that a thread took up, when it began and ended there, in seconds; otherwise not set, which
+        costs a message nothing.
     """
 
     __slots__ = (
@@ -72,10 +74,13 @@ class Delivery:
         "message",
         "origin",
         "particulars",
+        "ran",
         "sequence",
         "started",
         "task",
     )
+
+    ran: tuple[float, float]
 
     def __init__(
         self,
@@ -134,3 +139,6 @@ class Delivery:
 
 # What this context is handling. It flows into tasks that a handler starts, so their messages carry the chain too.
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+
+# Whose `__init__`, `on_activate` or `on_deactivate` this context is running, where no message is being handled.
+current_hook: ContextVar[Activation | None] = ContextVar("current_hook", default=None)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from entities.activation import Activation, HostedType, Phase
 from entities.answers import activation_failed, address_of, handler_failed, unstarted
 from entities.crew import Crew, Gate
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery, current_delivery
+from entities.delivery import Delivery, current_delivery, current_hook
 from entities.errors import (
     ActivationFailed,
     CallCycle,
@@ -23,8 +24,10 @@ from entities.errors import (
     MailboxFull,
     MalformedMessage,
 )
+from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
+from entities.slow_handlers import SlowHandlers
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
 
@@ -45,6 +48,7 @@ class EntityHost:
     """The entities of one runner. Everything here happens on one event loop.
 
     :param now: the clock, in seconds; timers use the loop, whose clock must be the same.
+    :param blocking_threads: how many blocking handlers run at a time.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class EntityHost:
         gate: Gate,
         recorder: Recorder,
         neighbours: Neighbours,
+        blocking_threads: int = 16,
     ) -> None:
         self.now = now
         self.neighbours = neighbours
@@ -61,7 +66,9 @@ class EntityHost:
         self._recorder = recorder
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
-        self.crew = Crew(now, gate, self._finished, self._expired)
+        self.slow = SlowHandlers(recorder)
+        self.crew = Crew(now, gate, self._finished, self._expired, self.slow.stepped)
+        self.threads = HandlerThreads(blocking_threads, loop, now, gate, lambda: self.crew.stopped)
         self.changes = 0
         """Grows whenever an entity comes or goes."""
         self.left: Callable[[Activation, BaseException | None], None] = _nobody_asks
@@ -156,16 +163,18 @@ class EntityHost:
     ) -> Activation:
         """Bring an entity to life. Raises ActivationFailed when its `__init__` does."""
         cls = hosted.definition.cls
-        token = current_delivery.set(None)
+        token, outer = current_delivery.set(None), current_hook.get()
         try:
             entity = cls.__new__(cls)
             activation = Activation(hosted, entity_id, entity, shard, epoch, now)
             entity._activation = activation
+            current_hook.set(activation)
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
             hosted.activation_took["error"].append(self.now() - now)
             raise activation_failed(hosted, entity_id, raised) from raised
         finally:
+            current_hook.set(outer)
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
         self.changes += 1
@@ -176,6 +185,7 @@ class EntityHost:
         return activation
 
     async def _activate_hook(self, activation: Activation) -> None:
+        current_hook.set(activation)
         try:
             await activation.entity.on_activate()
         except BaseException as raised:
@@ -278,6 +288,9 @@ class EntityHost:
 
     def let_go(self, activation: Activation, reason: str) -> None:
         """Let an entity go as soon as nothing runs in it; what waits meets a new activation, in order."""
+        if not self._on_loop():  # a blocking handler says so: before the loop hears that it has ended
+            self._loop.call_soon_threadsafe(self.let_go, activation, reason)
+            return
         if activation.phase is Phase.ACTIVE:
             activation.phase = Phase.LEAVING
             activation.reason = reason
@@ -285,6 +298,18 @@ class EntityHost:
                 self._deactivate(activation)
         elif activation.phase is Phase.STARTING and reason in ("handoff", "shutdown"):
             activation.reason = reason  # it goes as soon as it has come to life
+
+    def dismiss(self, name: str, entity_id: str) -> bool:
+        """Let one entity go with reason explicit, asked for from outside; False when it does not live."""
+        hosted = self._types.get(name)
+        activation = None if hosted is None else hosted.live.get(entity_id)
+        if activation is None:
+            return False
+        if activation.phase is Phase.STARTING:
+            activation.reason = activation.reason or "explicit"  # it goes as soon as it has come to life
+        else:
+            self.let_go(activation, "explicit")
+        return True
 
     def let_go_shards(self, shards: Callable[[str, int], bool], reason: str) -> list[Delivery]:
         """Let go every entity of these (group, shard) pairs; returns the messages that had not started, in order."""
@@ -329,6 +354,7 @@ class EntityHost:
 
     async def _deactivate_hook(self, activation: Activation) -> None:
         reason = activation.reason
+        current_hook.set(activation)
         try:
             await activation.entity.on_deactivate(reason)
         except BaseException as raised:
@@ -392,8 +418,19 @@ class EntityHost:
             if not any(hosted.live for hosted in self._every_type()):
                 break
             await asyncio.sleep(0)
+        self.stop()
+
+    def stop(self) -> None:
+        """Start nothing more, and cancel what runs; a thread that is in a handler ends with it."""
         self._idle.end()
         self.crew.stop()
+        self.threads.end()
+
+    def _on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def _empty(self, activation: Activation) -> Iterator[Delivery]:
         assert activation.mailbox is not None
@@ -414,14 +451,23 @@ class EntityHost:
 
         def tick() -> None:
             if activation.phase is Phase.GONE:
+                self._idle.ticking.discard(activation)
                 return
+            self._idle.ticking.add(activation)
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
+                idle = not activation.running and activation.mailbox is None
+                touched_at = activation.touched_at
                 pending[:] = [getattr(reference, method).remote()]
+                if idle:  # else it is in use, whoever uses it says until when
+                    pending[0].add_done_callback(lambda _: self._idle.resume(activation, touched_at))
             self._loop.call_later(seconds, tick, context=blank)
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
         blank = contextvars.Context()
-        self._loop.call_later(seconds, tick, context=blank)
+        if self._on_loop():
+            self._loop.call_later(seconds, tick, context=blank)
+        else:  # asked for by a blocking handler
+            self._loop.call_soon_threadsafe(partial(self._loop.call_later, seconds, tick, context=blank))
 
     # -- what is known
 
