@@ -10,6 +10,7 @@ check_floors()  # before the first import of another floor, which would fail in 
 from cluster_app.cluster import Cluster  # noqa: E402  # see above
 from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
+from cluster_app.drain import DrainRefused, DrainResult, DrainTimeout  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
 from cluster_app.version import VersionMismatch, __version__  # noqa: E402
 from entities import (  # noqa: E402
@@ -42,6 +43,9 @@ __all__ = [
     "Cluster",
     "ClusterConfig",
     "ClusterError",
+    "DrainRefused",
+    "DrainResult",
+    "DrainTimeout",
     "Entity",
     "EntityAddress",
     "EntityNotAssignedToRunner",

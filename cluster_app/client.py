@@ -402,6 +402,8 @@ class Client:
                     self._lose(lane, settlement, "it no longer knows this sender's lane", alive=True)
                 else:
                     self._take(lane, request, answer, settlement)
+                    if answer.leaving:
+                        self._part(lane)
             lane.open = lane.calls < _WINDOW and lane.resume_at is None
             self._drain(settlement)
             self._send_all(settlement)
@@ -538,6 +540,13 @@ class Client:
         settlement.wake()
         self.pump()
 
+    def take_back(self, lane: SendingLane, sequence: int) -> None:
+        """A message that this process's own runner took and did not start: its shard moves, and so does it."""
+        with self._lock:
+            message = lane.outbound.in_flight.pop(sequence, None)
+            if message is not None:
+                self._refused(lane, message, sequence, taken=True)
+
     # -- refusals, lost runners, routes
 
     def _refused(
@@ -547,21 +556,7 @@ class Client:
             return
         slot = message.route.slot
         if slot.lane is lane:
-            slot.lane = None
-            slot.refusing_lane = lane
-            slot.mark = lane.outbound.next_frame
-            slot.refused_by = lane.outbound.runner_id
-            slot.backoff_s = min(_MOST_BACKOFF_S, slot.backoff_s * 2 or _FIRST_BACKOFF_S)
-            slot.retry_at = self.now() + slot.backoff_s
-            self._wake_at(slot.retry_at)
-            # What is queued behind and not in a frame yet is held as well.
-            waiting = lane.outbound.queue
-            mine = [queued for queued in waiting if queued.route.slot is slot]
-            if mine:
-                slot.held.extendleft(reversed(mine))
-                others = [queued for queued in waiting if queued.route.slot is not slot]
-                waiting.clear()
-                waiting.extend(others)
+            self._hold_back(slot, lane)
         message.flight = None
         if taken:
             message.resent_as = (f"{self.incarnation}/{lane.outbound.number}:{sequence}", True)
@@ -573,6 +568,38 @@ class Client:
             # A late one: its shard's messages go elsewhere already. All that waits is younger.
             self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
             self._first(slot, [message])
+
+    def _hold_back(self, slot: ShardSlot, lane: SendingLane) -> None:
+        """This lane's runner does not serve the shard: nothing more goes there, and what waits is held."""
+        slot.lane = None
+        slot.refusing_lane = lane
+        slot.mark = lane.outbound.next_frame
+        slot.refused_by = lane.outbound.runner_id
+        slot.backoff_s = min(_MOST_BACKOFF_S, slot.backoff_s * 2 or _FIRST_BACKOFF_S)
+        slot.retry_at = self.now() + slot.backoff_s
+        self._wake_at(slot.retry_at)
+        # What is queued behind and not in a frame yet is held as well.
+        waiting = lane.outbound.queue
+        mine = [queued for queued in waiting if queued.route.slot is slot]
+        if mine:
+            slot.held.extendleft(reversed(mine))
+            others = [queued for queued in waiting if queued.route.slot is not slot]
+            waiting.clear()
+            waiting.extend(others)
+
+    def _part(self, lane: SendingLane) -> None:
+        """Its runner serves nothing any more and waits to end: send nothing there, and leave once all is known."""
+        outbound = lane.outbound
+        self._gone.add(outbound.runner_id)
+        for slot in list(self._slots.values()):  # any thread may add one
+            if slot.lane is lane:
+                self._hold_back(slot, lane)
+                self._stranded[slot.shard] = slot
+        if lane.calls or lane.unsettled or lane.load or lane.connection is None:
+            return
+        del self._lanes[outbound.runner_id]
+        goodbye = Request(self.incarnation, outbound.number, None, outbound.acknowledged, close=True)
+        lane.connection.exchange(goodbye, lambda _: None)
 
     def _first(self, slot: ShardSlot, messages: list[EntityResponse[Any]]) -> None:
         """These go before all that has not left yet."""

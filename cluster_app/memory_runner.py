@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from cluster_app.client import Client, Directory
@@ -35,6 +37,7 @@ class MemoryRunner:
         directory: Directory,
         transport: Transport,
         definitions: dict[str, EntityDefinition],
+        ended: Callable[[MemoryRunner], None],
     ) -> None:
         self.recorder = Recorder(enabled=config.metrics)
         self.alive = True
@@ -68,6 +71,9 @@ class MemoryRunner:
         )
         local.join(self.client, self.runner)
         neighbourhood.join(self.client)
+        self._ended = ended
+        self.runner.on_news(lambda: loop.create_task(self._tell()))
+        self.runner.on_departing(lambda: loop.create_task(self._depart()))
         self._tasks = [loop.create_task(self._renew()), loop.create_task(self._sweep())]
 
     def _tick(self) -> None:
@@ -76,19 +82,34 @@ class MemoryRunner:
 
     async def _renew(self) -> None:
         while self.alive:
-            await self._awake.wait()
-            sent_at = self._loop.time()
             try:
-                lease = await self._service[0].renew(self.runner.renewal())
+                await self._renew_once()
             except NotLeading:
                 await asyncio.sleep(0.05)
-                continue
             except RunnerEnded:
                 return
-            await self._awake.wait()  # stopped while the answer was on its way
+
+    async def _renew_once(self) -> None:
+        await self._awake.wait()
+        sent_at = self._loop.time()
+        lease = await self._service[0].renew(self.runner.renewal())
+        await self._awake.wait()  # stopped while the answer was on its way
+        if self.alive:
             self.runner.apply(lease, sent_at)
             self.client.term = self.runner.tenure.term
             self.client.go_on()
+
+    async def _tell(self) -> None:
+        with suppress(NotLeading, RunnerEnded):  # the next renewal tells it again
+            await self._renew_once()
+
+    async def _depart(self) -> None:
+        """End in order: when every sender has all its answers, and nothing of its own is under way."""
+        while self.alive and not (self.runner.parted and not self.client.load_by_entity()):
+            await asyncio.sleep(0.05)
+        if self.alive:
+            await self.runner.close()
+            self._ended(self)
 
     async def _sweep(self) -> None:
         while self.alive:
