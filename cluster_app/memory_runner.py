@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from cluster_app.client import Client, Directory
 from cluster_app.config import ClusterConfig
@@ -46,7 +47,7 @@ class MemoryRunner:
         self._awake = asyncio.Event()
         self._awake.set()
         self._untold: dict[int, Told] = {}
-        self._exchanges: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._requests = 0
         codec = Codec()
         local = LocalLane(loop, loop.thread.ident or 0)
@@ -72,8 +73,8 @@ class MemoryRunner:
         local.join(self.client, self.runner)
         neighbourhood.join(self.client)
         self._ended = ended
-        self.runner.on_news(lambda: loop.create_task(self._tell()))
-        self.runner.on_departing(lambda: loop.create_task(self._depart()))
+        self.runner.on_news(lambda: self._keep(self._tell()))
+        self.runner.on_departing(lambda: self._keep(self._depart()))
         self._tasks = [loop.create_task(self._renew()), loop.create_task(self._sweep())]
 
     def _tick(self) -> None:
@@ -129,9 +130,12 @@ class MemoryRunner:
             return
         self._requests += 1
         self._untold[self._requests] = told
-        task = self._loop.create_task(self._exchange(request, self._requests))
-        self._exchanges.add(task)
-        task.add_done_callback(self._exchanges.discard)
+        self._keep(self._exchange(request, self._requests))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _exchange(self, request: Request, number: int) -> None:
         await self._awake.wait()
@@ -160,8 +164,9 @@ class MemoryRunner:
         """End at once; nothing more is answered."""
         self.alive = False
         self.runner.host.crew.stop()
-        for task in [*self._tasks, *self._exchanges]:
-            task.cancel()
+        for task in [*self._tasks, *self._under_way]:
+            if task is not asyncio.current_task():  # the one that ends it in order
+                task.cancel()
         self.recorder.close()
         untold, self._untold = self._untold, {}
         for told in untold.values():

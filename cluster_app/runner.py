@@ -82,8 +82,8 @@ class Runner:
         self._local: dict[int, Delivery] = {}
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._departure = Departure(self.tenure)
-        self._news_to_tell: Callable[[], None] = lambda: None
-        self._departing: Callable[[], None] = lambda: None
+        self._news_to_tell: Callable[[], object] = lambda: None
+        self._departing: Callable[[], object] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours)
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
@@ -193,11 +193,11 @@ class Runner:
                 return
             await asyncio.sleep(0.005)
 
-    def on_news(self, callback: Callable[[], None]) -> None:
+    def on_news(self, callback: Callable[[], object]) -> None:
         """Call back when the coordinator should hear something soon: shards were let go, or this runner leaves."""
         self._news_to_tell = callback
 
-    def on_departing(self, callback: Callable[[], None]) -> None:
+    def on_departing(self, callback: Callable[[], object]) -> None:
         """Call back once, when this runner holds nothing and never will again: it is to end when `parted`."""
         self._departing = callback
 
