@@ -13,6 +13,7 @@ from cluster_app.broadcast import BroadcastResult  # noqa: E402  # see above
 from cluster_app.cluster import Cluster  # noqa: E402
 from cluster_app.code import TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
+from cluster_app.drain import DrainRefused, DrainResult, DrainTimeout  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
 from cluster_app.neighbourhood import cluster_of_this_entity  # noqa: E402
 from cluster_app.unknown_type import UnknownType  # noqa: E402
@@ -48,6 +49,9 @@ __all__ = [
     "Cluster",
     "ClusterConfig",
     "ClusterError",
+    "DrainRefused",
+    "DrainResult",
+    "DrainTimeout",
     "Entity",
     "EntityAddress",
     "EntityNotAssignedToRunner",

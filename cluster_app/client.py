@@ -256,6 +256,8 @@ class Client:
                     self._routing.lose(lane, settlement, why, alive=True)
                 else:
                     self._take(lane, answer, settlement)
+                    if answer.leaving:
+                        self._routing.part(lane)
             self._drain(settlement)
             self._send_all(settlement, hurry=False, answered=lane)
             self._lanes.poll(lane)
@@ -308,6 +310,13 @@ class Client:
                 end(settlement, message, value, error, self.now())
         settlement.wake()
         self.pump()
+
+    def take_back(self, lane: SendingLane, sequence: int) -> None:
+        """A message that this process's own runner took and did not start: its shard moves, and so does it."""
+        with self._lock:
+            message = lane.outbound.in_flight.pop(sequence, None)
+            if message is not None:
+                self._routing.refused(lane, message, sequence, taken=True)
 
     # -- time
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cluster_app.code import ShippedType, TypeConflict, importable
 from cluster_app.config import ClusterConfig
@@ -32,6 +32,7 @@ class CoordinatorService:
     """Everything that runners and clients ask of a coordinator.
 
     :param now: a clock that goes on while the machine sleeps, in seconds; the loop's timers must follow it.
+    :ivar drained: the nodes that are to be kept without runners.
     """
 
     def __init__(
@@ -84,6 +85,10 @@ class CoordinatorService:
             group = self._kv.get(key)
             if group is not None:
                 self.coordinator.keep(key.removeprefix(kept), group.decode(), self._now())
+        prefix = f"{self._namespace}/drained/"
+        self.drained = {key.removeprefix(prefix) for key in self._kv.keys(prefix)}
+        for node_id in self.drained:
+            self.coordinator.drain(node_id, self._now())
         self._tick()
 
     @property
@@ -173,6 +178,35 @@ class CoordinatorService:
         self.coordinator.proven_dead(runner_id, self._now())
         if self.leads:
             self._settle()
+
+    # -- drains
+
+    def drain(self, node_id: str, draining: bool = True) -> None:
+        """Move the shards off a node's runners and keep it empty, or end that. Outlives this coordinator."""
+        key = f"{self._namespace}/drained/{node_id}"
+        if draining:
+            self._kv.put(key, b"")
+            self.drained.add(node_id)
+        else:
+            self._kv.delete(key)
+            self.drained.discard(node_id)
+        self.coordinator.drain(node_id, self._now(), draining)
+        self._settle()
+
+    def drain_runner(self, runner_id: str) -> None:
+        """Move the shards off one runner, which ends when it holds none."""
+        self.coordinator.drain_runner(runner_id, self._now())
+        self._settle()
+
+    def held(self, runner_ids: Iterable[str]) -> dict[str, int]:
+        """How many shards each of these runners has, those that have none left out."""
+        wanted = set(runner_ids)
+        views = self.coordinator.runners()
+        return {view.runner_id: view.shards for view in views if view.runner_id in wanted and view.shards}
+
+    async def change(self, within_s: float) -> None:
+        """Wait for a change of who holds what, at most so many seconds."""
+        await self._change(within_s)
 
     # -- clients
 

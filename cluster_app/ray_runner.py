@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pickle
 import threading
+import time
 from typing import Any
 
 import ray
@@ -22,11 +23,11 @@ from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
-from cluster_app.grants import Lease
+from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.ray_backend import RayBackend, inside
-from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here, wait_for
+from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here, wait_for
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
@@ -40,6 +41,8 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
+# A runner that has ended in order has nothing to lose: it does not wait longer for Ray's own good-byes.
+_EXIT_S = 5.0
 
 
 @ray.remote
@@ -53,6 +56,9 @@ class RunnerActor:
         self._runner: Runner
         self._ended = threading.Event()
         self._started: asyncio.Event = asyncio.Event()
+        self._departures: list[asyncio.Task[None]] = []
+        self._worked = (boottime(), time.process_time())
+        self._telling = self._more_to_tell = False
 
     def __repr__(self) -> str:
         return self._runner_id
@@ -94,6 +100,8 @@ class RunnerActor:
             self._wake_soon,
             local,
         )
+        runner.on_news(self._tell)
+        runner.on_departing(lambda: self._departures.append(loop.create_task(self._depart())))
         local.join(client, runner)
         neighbourhood.join(client)
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
@@ -163,6 +171,31 @@ class RunnerActor:
         await self._started.wait()
         self._take_in(data)
 
+    async def running(self) -> list[str]:
+        """What runs here now; see `Runner.running`."""
+        await self._started.wait()
+        return self._runner.running()
+
+    async def leave(self) -> None:
+        """Have all shards moved elsewhere, and end."""
+        await self._started.wait()
+        self._runner.leave()
+
+    async def _depart(self) -> None:
+        """End in order: when every sender has all its answers, and nothing of its own is under way."""
+        while not self._runner.parted or self._client.load_by_entity():
+            await asyncio.sleep(0.05)
+        # Ray lets a process end when the calls it has made are answered: nobody is to hold a question of this one.
+        self._client.close()
+        await self.stop()
+        self._directory.close()
+        overdue = threading.Timer(_EXIT_S, os._exit, (0,))
+        overdue.daemon = True
+        overdue.start()
+        # Ends the process as a call that asks for it does; its agent sees the end, and so proves it.
+        myself: Any = ray.get_runtime_context().current_actor
+        myself.__ray_terminate__.remote()
+
     async def stop(self) -> None:
         """Let every entity go and report for the last time."""
         await self._started.wait()
@@ -211,7 +244,7 @@ class RunnerActor:
                 if coordinator is None:
                     self._ended.wait(0.05)
                     continue
-                lease = wait_for(coordinator.renew.remote(self._runner.renewal()), self._config.lease_s)
+                lease = wait_for(coordinator.renew.remote(self._renewal()), self._config.lease_s)
             except RayTaskError as error:
                 if isinstance(error.cause, RunnerEnded):
                     os._exit(
@@ -227,6 +260,34 @@ class RunnerActor:
             applied = threading.Event()
             self._loop.call_soon_threadsafe(self._apply, lease, sent_at, applied)
             applied.wait(self._config.lease_s / 4)
+
+    def _renewal(self) -> Renewal:
+        (since, before), self._worked = self._worked, (boottime(), time.process_time())
+        busy = (self._worked[1] - before) / max(self._worked[0] - since, 0.001)
+        return self._runner.renewal()._replace(busy=busy)
+
+    def _tell(self) -> None:
+        """Renew once more at once: the renewal under way does not tell what is news, and may be held for a while."""
+        if self._telling:
+            self._more_to_tell = True
+            return
+        coordinator = find_actor(COORDINATOR, self._namespace)
+        if coordinator is None:
+            return  # the next one hears it by the next renewal
+        self._telling, sent_at = True, boottime()
+
+        def told(lease: Any) -> None:
+            self._loop.call_soon_threadsafe(self._told, lease, sent_at)
+
+        call(coordinator.renew, self._runner.renewal(), told=told)
+
+    def _told(self, lease: Any, sent_at: float) -> None:
+        self._telling = False
+        if isinstance(lease, Lease):
+            self._apply(lease, sent_at, threading.Event())
+        if self._more_to_tell:
+            self._more_to_tell = False
+            self._tell()
 
     def _apply(self, lease: Lease, sent_at: float, applied: threading.Event) -> None:
         self._runner.apply(lease, sent_at)
