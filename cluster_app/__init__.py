@@ -8,7 +8,7 @@ from cluster_app.floors import check_floors
 check_floors()  # before the first import of another floor, which would fail in some other way
 
 from cluster_app.cluster import Cluster  # noqa: E402  # see above
-from cluster_app.code import TypeConflict  # noqa: E402
+from cluster_app.code import RuntimeEnvMismatch, TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
 from cluster_app.version import VersionMismatch, __version__  # noqa: E402
@@ -52,6 +52,7 @@ __all__ = [
     "PersistenceError",
     "RunnerNotRegistered",
     "RunnerUnavailable",
+    "RuntimeEnvMismatch",
     "Timeout",
     "TypeConflict",
     "Unknown",

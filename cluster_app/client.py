@@ -7,7 +7,6 @@ time is over. Any thread may send: `.remote()` only appends to `inbox`, and whoe
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from cluster_app.code import goes_by_value
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
 from cluster_app.deadlines import Deadlines
@@ -204,19 +202,10 @@ class Client:
             known.registered, known.refusal = refusal is None, refusal
             self.inbox.extendleft(reversed(known.held))
             # They have been counted and wait again at the front, in order, before all that came later.
-            by_value = known.registered and goes_by_value(known.definition.cls.__module__)
             for message in known.held:
-                if by_value:
-                    self._pack_again(message)
                 message.flight = -1
                 self._own_deadline_if_held(message)
             known.held.clear()
-
-    def _pack_again(self, message: EntityResponse[Any]) -> None:
-        # It was pickled before it was known that the cluster cannot import the module its arguments may come from.
-        if isinstance(message.args, Packed):
-            with contextlib.suppress(Exception):  # then as it is: the runner says what is wrong with it
-                message.args = self.codec.pack(self.codec.unpack(message.args))
 
     # -- sending
 

@@ -6,6 +6,7 @@ Decides nothing about messages. It feeds the pure parts with calls, time and ren
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
 import threading
@@ -14,9 +15,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from cluster_app import own_modules
 from cluster_app.client import Client
 from cluster_app.cluster import Cluster
-from cluster_app.code import load, travels_by_value
+from cluster_app.code import ShippedType, load
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.entity_states import living_ids, read_states
@@ -31,6 +33,7 @@ from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, 
 from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
+from entities.errors import describe
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
@@ -78,7 +81,7 @@ class RunnerActor:
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         local = LocalLane(loop, threading.get_ident())
-        self._directory = RayDirectory(namespace)
+        self._directory = RayDirectory(namespace, inside=True)
         self._runner = runner = Runner(
             self._runner_id,
             node_id,
@@ -154,6 +157,15 @@ class RunnerActor:
             await self._runner.opened()  # suspended: no state leaves either
         return read_states(self._runner.host, entity_type, ids)
 
+    async def missing(self, sources: dict[str, str]) -> list[str]:
+        """The modules that this process would not import from that very source."""
+        return await asyncio.get_running_loop().run_in_executor(None, own_modules.missing, sources)
+
+    async def try_out(self, data: bytes) -> str | None:
+        """Load a type's code without hosting it; returns why that fails, or None."""
+        loaded = _load(data)[1]
+        return loaded if isinstance(loaded, str) else None
+
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""
         await self._started.wait()
@@ -180,13 +192,14 @@ class RunnerActor:
             await asyncio.sleep(0.1)
         return None
 
-    def _take_in(self, data: bytes) -> EntityDefinition:
-        shipped = pickle.loads(data)
-        definition = load(shipped)
-        if shipped.by_value:
-            travels_by_value(shipped.module)
-        self._runner.host.register(definition)
-        return definition
+    def _take_in(self, data: bytes) -> EntityDefinition | None:
+        name, loaded = _load(data)
+        if isinstance(loaded, str):
+            # Its messages are told; the next one tries again, for the type may be registered anew.
+            self._runner.unloadable[name] = loaded
+            return None
+        self._runner.host.register(loaded)
+        return loaded
 
     # -- the lease
 
@@ -247,3 +260,14 @@ class RunnerActor:
             self._client.flush()
         else:
             asyncio.run_coroutine_threadsafe(flush(), self._loop).result(1.0)
+
+
+def _load(data: bytes) -> tuple[str, EntityDefinition | str]:
+    """A shipped type's name, and its definition or why it cannot be had here."""
+    shipped: ShippedType = pickle.loads(data)
+    try:
+        return shipped.name, load(shipped)
+    except Exception as raised:
+        why = f"the code of entity type {shipped.name!r} cannot be loaded on a runner: {describe(raised)}"
+        logging.getLogger("cluster_app").warning(why, exc_info=raised)
+        return shipped.name, why
