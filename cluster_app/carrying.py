@@ -19,6 +19,7 @@ import threading
 import uuid
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -116,14 +117,20 @@ def write_class(cls: type[Any]) -> bytes:
     return file.getvalue()
 
 
-def open_class(identity: str, module: str, qualname: str, source: str, code: bytes) -> type[Any]:
-    """The class of that identity in this process, made from its code if there is none. Raises what unpickling
-    raises."""
-    found = _find(identity, module, qualname, source)
+def open_class(
+    identity: str, module: str, qualname: str, sources: Mapping[str, str], code: bytes
+) -> type[Any]:
+    """The class of that identity in this process, made from its code if there is none.
+
+    :param sources: a process that imported these modules from these sources has the class already.
+
+    Raises what unpickling raises.
+    """
+    found = _find(identity, module, qualname, sources)
     if found is not None:
         return found
     with _opening:
-        found = _find(identity, module, qualname, source)
+        found = _find(identity, module, qualname, sources)
         if found is None:
             before = len(_begun)
             try:
@@ -136,7 +143,7 @@ def open_class(identity: str, module: str, qualname: str, source: str, code: byt
                 del _begun[before:]
             assert isinstance(found, type)
             # It goes on, and back, as it came.
-            _ways[found] = open_class, (identity, module, qualname, source, code)
+            _ways[found] = open_class, (identity, module, qualname, sources, code)
     return found
 
 
@@ -148,10 +155,9 @@ def _by_code(cls: type[Any]) -> tuple[Any, ...] | None:
     return reduced if isinstance(reduced, tuple) and reduced[0] in _MADE else None
 
 
-def _name(cls: type[Any]) -> tuple[str, str, str, str]:
-    module = cls.__module__
-    source = own_modules.source_of(module) if _attribute(module, cls.__qualname__) is cls else ""
-    return _identity(cls), module, cls.__qualname__, "" if module == "__main__" else source
+def _name(cls: type[Any]) -> tuple[str, str, str, dict[str, str]]:
+    here = cls.__module__ != "__main__" and _attribute(cls.__module__, cls.__qualname__) is cls
+    return _identity(cls), cls.__module__, cls.__qualname__, own_modules.related(cls) if here else {}
 
 
 def _identity(cls: type[Any]) -> str:
@@ -166,11 +172,19 @@ def _identity(cls: type[Any]) -> str:
     return identity
 
 
-def _find(identity: str, module: str, qualname: str, source: str) -> type[Any] | None:
-    here = _attribute(module, qualname)
-    if isinstance(here, type) and (own_modules.is_loaded(module, source) or _identity(here) == identity):
-        return here
-    return _known.get(identity)
+def _find(identity: str, module: str, qualname: str, sources: Mapping[str, str]) -> type[Any] | None:
+    if module == "__main__" or own_modules.is_driving():
+        # What a notebook defines anew with the same text is the same class, and the newest of it is meant.
+        here = _attribute(module, qualname)
+        if isinstance(here, type) and _identity(here) == identity:
+            return here
+    known = _known.get(identity)
+    if known is None and sources and own_modules.are_loaded(sources):
+        # Not told by its identity: the text that was imported may by now be another on the disk.
+        here = _attribute(module, qualname)
+        if isinstance(here, type):
+            known = _known[identity] = here
+    return known
 
 
 def _attribute(module: str, qualname: str) -> Any:
@@ -181,10 +195,15 @@ def _attribute(module: str, qualname: str) -> Any:
 
 
 def _begin(
-    identity: str, module: str, qualname: str, source: str, make: Any, arguments: tuple[Any, ...]
+    identity: str,
+    module: str,
+    qualname: str,
+    sources: Mapping[str, str],
+    make: Any,
+    arguments: tuple[Any, ...],
 ) -> Any:
     with _opening:
-        found = _find(identity, module, qualname, source)
+        found = _find(identity, module, qualname, sources)
         if found is None:
             found = make(*arguments)
             _identities[found] = identity

@@ -19,7 +19,7 @@ from typing import Any
 
 from entities.source import is_installed
 
-__all__ = ["begin", "by_value", "heard", "is_loaded", "missing", "pin", "related", "source_of"]
+__all__ = ["are_loaded", "begin", "by_value", "heard", "is_driving", "missing", "pin", "related", "to_ask"]
 
 _OURS = {"cluster_app", "entities", "observe"}
 _BEGAN = time.time()
@@ -37,6 +37,11 @@ def begin() -> None:
     _driving[:] = [True]
 
 
+def is_driving() -> bool:
+    """Whether `begin` was called here: what this process has of its own, it has not from the cluster."""
+    return bool(_driving)
+
+
 def source_of(name: str) -> str:
     """The digest of a loaded module's file, as it was when first asked for; empty if it has none."""
     known = _sources.get(name)
@@ -52,9 +57,14 @@ def by_value(name: Any) -> bool:
     return bool(_driving) and name not in _held and isinstance(name, str) and _is_own(name)
 
 
+def to_ask(cls: type[Any]) -> dict[str, str]:
+    """What the runners must be asked about before this entity type is shipped: see `related`."""
+    _packages.add(_top(cls.__module__))
+    return related(cls)
+
+
 def related(cls: type[Any]) -> dict[str, str]:
     """The modules of the driver's own that a class depends on, each with the digest of its source."""
-    _packages.update(_top(each.__module__) for each in cls.__mro__[:-1])
     waiting = [each.__module__ for each in cls.__mro__[:-1]]
     found: dict[str, str] = {}
     seen: set[str] = set()
@@ -97,9 +107,9 @@ def pin(sources: Mapping[str, str]) -> None:
         _sources.setdefault(name, digest)
 
 
-def is_loaded(name: str, digest: str) -> bool:
-    """Whether this process has imported that module from that very source."""
-    return bool(digest) and name in sys.modules and _has(name, digest)
+def are_loaded(sources: Mapping[str, str]) -> bool:
+    """Whether this process has imported these modules, each from that very source."""
+    return all(name in sys.modules and _has(name, digest) for name, digest in sources.items())
 
 
 def _has(name: str, digest: str) -> bool:

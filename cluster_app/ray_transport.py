@@ -177,7 +177,7 @@ class RayDirectory:
     def _register(self, definition: EntityDefinition, replace: bool) -> BaseException | None:
         try:
             coordinator = self._coordinator()
-            asked = own_modules.related(definition.cls)
+            asked = own_modules.to_ask(definition.cls)
             conditions = Conditions(
                 *wait_for(coordinator.conditions.remote(definition.name, asked), _REGISTER_S)
             )
