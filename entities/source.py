@@ -8,6 +8,7 @@ by a function has no file; there the code objects and plain values are what ther
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import functools
 import hashlib
@@ -16,6 +17,7 @@ import inspect
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -26,6 +28,7 @@ __all__ = ["class_digest", "is_installed"]
 _OWN = {"cluster_app", "entities", "observe"}
 _ATOMS = (int, str, float, bool, bytes, complex, type(None))
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_TURNS = 10
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -54,7 +57,7 @@ class _Module:
         self.imports: dict[str, tuple[str, str | None]] = {}
         found = sys.modules[name]
         self._package = getattr(found, "__package__", None) or ""
-        self._read(ast.parse(Path(path).read_bytes()).body)
+        self._read(_parsed(Path(path).read_bytes()).body)
 
     def _read(self, body: Iterable[ast.stmt]) -> None:
         for node in body:
@@ -95,6 +98,19 @@ class _Module:
         return not lines or any(
             _first(node) <= line <= (node.end_lineno or 0) for node in nodes for line in lines
         )
+
+
+_parsing = threading.RLock()
+
+
+def _parsed(text: bytes) -> ast.Module:
+    # Python 3.11 has one count of the depth for all threads: two that parse at one time can disturb each other, and one
+    # is told of a SystemError ("recursion depth mismatch"). Ours take turns; another's may still come in between.
+    with _parsing:
+        for _ in range(_TURNS):
+            with contextlib.suppress(SystemError):
+                return ast.parse(text)
+        return ast.parse(text)
 
 
 @functools.lru_cache(1000)
