@@ -35,7 +35,7 @@ __all__ = ["CodePickler", "carried", "forget_ways", "open_class", "travels_by_na
 _identities: weakref.WeakKeyDictionary[type[Any], str] = weakref.WeakKeyDictionary()
 _known: weakref.WeakValueDictionary[str, type[Any]] = weakref.WeakValueDictionary()
 _kept: deque[type[Any]] = deque(maxlen=4096)  # classes that came: they live on between two messages
-_ways: weakref.WeakKeyDictionary[type[Any], tuple[Any, ...] | None] = weakref.WeakKeyDictionary()
+_ways: weakref.WeakKeyDictionary[type[Any], Any] = weakref.WeakKeyDictionary()
 _opening = threading.RLock()
 _begun: list[type[Any]] = []
 _MADE = (by_code._make_skeleton_class, by_code._make_skeleton_enum)
@@ -62,14 +62,14 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has
             return by_code._make_typevar, by_code._decompose_typevar(obj)
         return super().reducer_override(obj)
 
-    def _way_of(self, cls: type[Any]) -> tuple[Any, ...] | None:
+    def _way_of(self, cls: type[Any]) -> Any:
         return carried(cls)
 
 
 class _Writer(CodePickler):
     """Pickles one class with all the code it needs, in one piece: so these classes may mention each other."""
 
-    def _way_of(self, cls: type[Any]) -> tuple[Any, ...] | None:
+    def _way_of(self, cls: type[Any]) -> Any:
         code = _by_code(cls)
         if code is None:
             return None
@@ -81,20 +81,20 @@ class _Writer(CodePickler):
         return _begin, (*_name(cls), make, (*arguments[:-2], None, None)), state, None, None, _finish
 
 
-def carried(cls: type[Any]) -> tuple[Any, ...] | None:
-    """How a class is pickled into a message; None if as usual, by reference."""
+def carried(cls: type[Any]) -> Any:
+    """How a class is pickled into a message: its identity and code, or whatever pickle does with it otherwise."""
     try:
         return _ways[cls]
     except (KeyError, TypeError):
         pass
+    way: Any
     try:
-        way = None if _by_code(cls) is None else (open_class, (*_name(cls), write_class(cls)))
+        by_itself = _by_code(cls) is not None
+        way = (open_class, (*_name(cls), write_class(cls))) if by_itself else by_code._class_reduce(cls)
     except Exception:
         if not by_code._should_pickle_by_reference(cls):
             raise
-        way = None  # its module cannot travel: then it must be there
-    if way is None and own_modules.by_value(cls.__module__):
-        return way  # that changes with what is heard of the runners
+        return NotImplemented  # its module cannot travel: then it must be there; that may change with what is heard
     with contextlib.suppress(TypeError):  # a metaclass without a hash
         _ways[cls] = way
     return way

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cluster_app import own_modules
-from cluster_app.carrying import carried, forget_ways, open_class, travels_by_nature
+from cluster_app.carrying import carried, forget_ways, open_class, travels_by_nature, write_class
 from entities.declaration import EntityDefinition, define
 from entities.errors import describe
 
@@ -88,7 +88,8 @@ def ship(definition: EntityDefinition, asked: Mapping[str, str], lacking: list[s
     if cls.__module__ in by_value or travels_by_nature(cls):
         try:
             way = carried(cls)
-            assert way is not None, "its module is here, and cannot travel"
+            if not isinstance(way, tuple):
+                write_class(cls)  # raises why it cannot be carried
             code = pickle.dumps(way[1])
         except Exception as raised:
             why = (
