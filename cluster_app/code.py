@@ -155,6 +155,8 @@ def check_runtime_env(
     :raises RuntimeEnvMismatch: naming what differs and what to do.
     """
     option = definition.options.runtime_env
+    if own_modules.is_ours(definition.cls.__module__):
+        job = {}  # it needs nothing that a job brings
     for asking, wanted, keys in (
         ("this job", job, _ENVIRONMENT),
         ("@entity", option or {}, [key for key in option or {} if key != "env_vars"]),

@@ -19,7 +19,18 @@ from typing import Any
 
 from entities.source import is_installed
 
-__all__ = ["are_loaded", "begin", "by_value", "heard", "is_driving", "missing", "pin", "related", "to_ask"]
+__all__ = [
+    "are_loaded",
+    "begin",
+    "by_value",
+    "heard",
+    "is_driving",
+    "is_ours",
+    "missing",
+    "pin",
+    "related",
+    "to_ask",
+]
 
 _OURS = {"cluster_app", "entities", "observe"}
 _BEGAN = time.time()
@@ -170,6 +181,11 @@ def _written_at(path: str) -> float:
     return max(status.st_mtime, status.st_ctime)
 
 
+def is_ours(name: str) -> bool:
+    """Whether a module comes with this project, and so is at every runner, in this very version."""
+    return _top(name) in _OURS
+
+
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
@@ -177,7 +193,7 @@ def _top(name: str) -> str:
 def _is_own(name: str) -> bool:
     known = _own.get(name)
     if known is None:
-        if name == "__main__" or _top(name) in _OURS or _top(name) in sys.stdlib_module_names:
+        if name == "__main__" or is_ours(name) or _top(name) in sys.stdlib_module_names:
             known = False
         else:
             path = _file(sys.modules.get(name))
