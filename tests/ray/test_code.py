@@ -191,6 +191,8 @@ def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_pat
                     broken = cause(labels.print.remote(Label("x", Size.SMALL), Place(1)))
                     assert type(broken) is Broken and broken.args == (Label("x", Size.SMALL),)
                     print(len(labels.known.remote().result(timeout_s=20)))
+                    ((_, state),) = cluster.states(LabelsBeside)
+                    assert all(type(label) is Label for label in state["labels"])
 
                     from late import Latecomer
                     assert shop.echo.remote(Latecomer(1)).result(timeout_s=20) == Latecomer(1)
