@@ -148,6 +148,13 @@ def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_pat
                 pass
 
             @entity(max_idle_time=None)
+            class ScriptLedger(Entity):
+                @message
+                def book(self, order: Order) -> Order:
+                    assert type(order) is Order
+                    return Order(order.amount * 100)
+
+            @entity(max_idle_time=None)
             class ScriptShop(Entity):
                 def __init__(self):
                     self.orders = []
@@ -162,6 +169,11 @@ def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_pat
                 @message
                 def first(self) -> Order:
                     return self.orders[0]
+
+                @message
+                async def booked(self) -> Order:
+                    # A type that no driver has registered: this runner does.
+                    return await self.entity(ScriptLedger, "x").book.remote(self.orders[0])
 
                 @message
                 def echo(self, value: object) -> object:
@@ -181,6 +193,7 @@ def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_pat
                     assert all(type(bill) is Bill for bill in bills)
                     print([bill.total for bill in bills])
                     assert shop.first.remote().result(timeout_s=20) == Order(2)
+                    assert shop.booked.remote().result(timeout_s=20) == Order(200)
                     assert type(cause(shop.order.remote(Order(-1)))) is Refused
 
                     labels = cluster.entity(LabelsBeside, "x")
@@ -203,7 +216,8 @@ def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_pat
     assert run(tmp_path / "script.py", namespace) == "[2, 7]\n1\n"
     assert run(tmp_path / "script.py", namespace) == "[9, 14]\n2\n"
     counts.refresh()
-    assert counts.of("cluster_messages_sent_total", entity_type="ScriptShop") == 10
+    assert counts.of("cluster_messages_sent_total", entity_type="ScriptShop") == 12
+    assert counts.of("cluster_messages_received_total", entity_type="ScriptLedger") == 2
     assert counts.of("cluster_errors_total", entity_type="ScriptShop", type="HandlerError") == 2
     assert counts.of("cluster_messages_received_total", entity_type="LabelsBeside") == 6
     counts.check_invariants("ScriptShop")
