@@ -41,11 +41,21 @@ _packages: set[str] = set()  # of registered entity types
 _held: set[str] = set()  # what every runner has
 _lacking: set[str] = set()
 _driving: list[bool] = []
+_hosting: list[bool] = []
 
 
 def begin() -> None:
-    """This process sends what no runner has been asked about: from now on its own modules travel by value."""
-    _driving[:] = [True]
+    """This process sends what no runner has been asked about: from now on its own modules travel by value.
+
+    Not so in a runner, whose code came from the cluster.
+    """
+    if not _hosting:
+        _driving[:] = [True]
+
+
+def host() -> None:
+    """This process is a runner."""
+    _hosting[:] = [True]
 
 
 def is_driving() -> bool:

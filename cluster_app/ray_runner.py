@@ -40,6 +40,7 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
+_HOST_S = 20.0
 
 
 class _Inside(Cluster):
@@ -75,13 +76,14 @@ class RunnerActor:
         loop = self._loop = asyncio.get_running_loop()
         # By its module: Ray pickles this class with its globals, so a name imported here would be a copy of the set.
         response.RUNNER_THREADS.add(threading.get_ident())
+        own_modules.host()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         local = LocalLane(loop, threading.get_ident())
-        self._directory = RayDirectory(namespace, inside=True)
+        self._directory = RayDirectory(namespace, host=self._host)
         self._runner = runner = Runner(
             self._runner_id,
             node_id,
@@ -179,6 +181,9 @@ class RunnerActor:
         await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)
 
     # -- code
+
+    def _host(self, name: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.ensure(name), self._loop).result(_HOST_S)
 
     async def _definition(self, name: str) -> EntityDefinition | None:
         for _ in range(50):

@@ -124,13 +124,13 @@ class RayTransport:
 class RayDirectory:
     """The coordinator, found anew whenever it does not answer.
 
-    :param inside: this is a runner's own: its code came from the cluster.
+    :param host: given by a runner for its own: has it host a type that is registered, and blocks until it does.
     """
 
-    def __init__(self, namespace: str, *, inside: bool = False) -> None:
+    def __init__(self, namespace: str, *, host: Callable[[str], None] | None = None) -> None:
         self._namespace = namespace
-        self._inside = inside
-        if not inside:
+        self._host = host
+        if host is None:
             own_modules.begin()
         self._known: Any = None
         # Calls that block go here: finding an actor, pickling and registering code.
@@ -181,10 +181,10 @@ class RayDirectory:
             conditions = Conditions(
                 *wait_for(coordinator.conditions.remote(definition.name, asked), _REGISTER_S)
             )
-            if self._inside and conditions.digest:
-                return (
-                    None  # code that runs here was shipped here: whatever has the name now is what it means
-                )
+            if self._host is not None and conditions.digest:
+                # Code that runs here was shipped here: whatever has the name now is what it means.
+                self._host(definition.name)
+                return None
             if conditions.digest != definition.digest:
                 job: Any = ray.get_runtime_context().runtime_env
                 check_runtime_env(definition, dict(job), conditions.runtime_env)
@@ -192,6 +192,8 @@ class RayDirectory:
             why = wait_for(coordinator.register.remote(shipped, replace), _REGISTER_S)
             if why is not None:
                 return ImportError(why)
+            if self._host is not None:
+                self._host(definition.name)  # messages to the entities of this very runner take no lane
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, TypeConflict):
