@@ -11,7 +11,7 @@ check_floors()  # before the first import of another floor, which would fail in 
 
 from cluster_app.broadcast import BroadcastResult  # noqa: E402  # see above
 from cluster_app.cluster import Cluster  # noqa: E402
-from cluster_app.code import TypeConflict  # noqa: E402
+from cluster_app.code import RuntimeEnvMismatch, TypeConflict  # noqa: E402
 from cluster_app.config import ClusterConfig  # noqa: E402
 from cluster_app.drain import DrainRefused, DrainResult, DrainTimeout  # noqa: E402
 from cluster_app.gathering import as_completed, gather  # noqa: E402
@@ -62,6 +62,7 @@ __all__ = [
     "PersistenceError",
     "RunnerNotRegistered",
     "RunnerUnavailable",
+    "RuntimeEnvMismatch",
     "Timeout",
     "TypeConflict",
     "Unknown",

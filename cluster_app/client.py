@@ -76,7 +76,7 @@ class Client:
         self._counted: list[Counted] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
         self._timetable = timetable = Timetable(now, alarm, config.message_timeout_s)
-        self._types = Registration(directory, codec, timetable, self.inbox, self._lock, self.pump)
+        self._types = Registration(directory, timetable, self.inbox, self._lock, self.pump)
         self._lanes = lanes = Lanes(incarnation, config, transport, timetable, local, self._told)
         self._routing = Routing(
             incarnation, lanes, directory, timetable, config.max_in_flight, self._routes_told

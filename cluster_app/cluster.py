@@ -126,6 +126,9 @@ class Cluster:
 
         :param replace: run this code in new activations although the name is taken by other code.
         :raises TypeConflict: the name is taken by other code (a ValueError).
+        :raises RuntimeEnvMismatch: the code asks for another `runtime_env` than the runners have (a ValueError).
+        :raises TypeError: the code has to travel by value and cannot be pickled.
+        :raises ImportError: a runner cannot load the code: it lacks something that the code imports.
         :raises ConnectionError: no coordinator answered within the default message timeout.
         """
         self._check_may_block("register")

@@ -10,7 +10,7 @@ import asyncio
 import pickle
 from collections.abc import Callable, Iterable
 
-from cluster_app.code import ShippedType, TypeConflict, importable
+from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Coordinator, CoordinatorConfig, Routes
 from cluster_app.grants import Lease, Renewal
@@ -235,33 +235,38 @@ class CoordinatorService:
         """The names of all registered types."""
         return sorted(self._types)
 
-    def register(self, shipped: ShippedType, replace: bool) -> str:
-        """Take in a type; returns ``"reference"`` or ``"value"``: how its module's objects have to travel, or
-        ``"send"``: give the code by value.
-
-        :raises TypeConflict: the name is taken by other code, and `replace` is False.
-        """
+    def register(self, shipped: ShippedType, replace: bool) -> None:
+        """Take in a type. Raises what `check` raises."""
         known = self._types.get(shipped.name)
-        if known is not None and known.digest == shipped.digest:
-            return "value" if known.by_value else "reference"
-        if known is not None and not replace and known.module != "__main__":
-            raise TypeConflict(
-                f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
-                f"options; pass register(..., replace=True) to run this code in new activations, or give the type "
-                f"another name with @entity(name=...)"
-            )
-        if not shipped.by_value and not importable(shipped):
-            return "send"
-        if known is not None and known.group != shipped.group:
-            raise TypeConflict(
-                f"entity type {shipped.name!r} is in shard group {known.group!r}, and {shipped.group!r} would give its "
-                "entities a second home; give the type another name"
-            )
+        if known is not None and known.digest == shipped.digest and (known.by_value or not shipped.by_value):
+            return
+        self.check(shipped, replace)
         self._kv.put(f"{self._namespace}/type/{shipped.name}", pickle.dumps(shipped))
         self._types[shipped.name] = shipped
         self.coordinator.add_group(shipped.group, self._now())
         self._settle()
-        return "value" if shipped.by_value else "reference"
+
+    def check(self, shipped: ShippedType, replace: bool) -> None:
+        """Whether a type may be taken in.
+
+        :raises TypeConflict: the name is taken by other code, and neither may this replace it by itself (it was typed
+            at the same prompt or notebook) nor was that asked for; or it would move to another shard group.
+        """
+        known = self._types.get(shipped.name)
+        if known is None:
+            return
+        by_itself = bool(shipped.origin) and shipped.origin == known.origin
+        if known.digest != shipped.digest and not (replace or by_itself):
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
+                f"options than {shipped.module}.{shipped.qualname} has here; pass register(..., replace=True) to run "
+                "this code in new activations, or give the type another name with @entity(name=...)"
+            )
+        if known.group != shipped.group:
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is in shard group {known.group!r}, and {shipped.group!r} would give its "
+                "entities a second home; give the type another name"
+            )
 
     def keep(self, name: str) -> None:
         """Keep exactly one entity of a registered type. Repeating it changes nothing.

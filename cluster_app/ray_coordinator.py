@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from cluster_app.code import ShippedType
+from cluster_app.code import Conditions, ShippedType
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.drain import DrainChoice, DrainRefused, chosen
@@ -30,6 +30,9 @@ from observe.recorder import Recorder
 from observe.totals import Totals
 
 __all__ = ["CoordinatorActor"]
+
+_FIRST_RUNNER_TRIES = 200
+_FIRST_RUNNER_PAUSE_S = 0.05
 
 
 @ray.remote
@@ -99,18 +102,50 @@ class CoordinatorActor:
         routes = await service.routes(known_version)
         return None if routes is None else pickle.dumps(tuple(routes))
 
-    async def register(self, shipped: ShippedType, replace: bool) -> str:
-        """Take in a type's code, and have every runner that lives take it in."""
+    async def conditions(self, name: str, sources: dict[str, str]) -> Conditions:
+        """What a driver must know to ship a type; waits for the first runner if there is none yet."""
+        service = await self._begun()
+        known = service.shipped(name)
+        runners = self._healthy(service)
+        for _ in range(_FIRST_RUNNER_TRIES):
+            if runners or not sources:
+                break
+            await asyncio.sleep(_FIRST_RUNNER_PAUSE_S)
+            runners = self._healthy(service)
+        # With nobody to ask, all of it travels by value: that is never wrong.
+        lacking = set() if runners else set(sources)
+        for runner in runners if sources else ():
+            with contextlib.suppress(RayError):
+                lacking.update(await runner.missing.remote(sources))
+        environment: Any = ray.get_runtime_context().runtime_env
+        return Conditions("" if known is None else known.digest, sorted(lacking), dict(environment))
+
+    def _healthy(self, service: CoordinatorService) -> list[Any]:
+        found = [
+            find_actor(view.runner_id, self._namespace)
+            for view in service.coordinator.runners()
+            if view.healthy
+        ]
+        return [runner for runner in found if runner is not None]
+
+    async def register(self, shipped: ShippedType, replace: bool) -> str | None:
+        """Take in a type's code, and have every runner that lives take it in; or why a runner cannot."""
         service = await self._begun()
         before = service.shipped(shipped.name)
-        how = service.register(shipped, replace)
-        after = service.shipped(shipped.name)
-        if before is not None and after is not None and before.digest != after.digest:
-            for view in service.coordinator.runners():
-                runner = find_actor(view.runner_id, self._namespace) if view.healthy else None
-                if runner is not None:
-                    await runner.learn.remote(pickle.dumps(after))
-        return how
+        other = before is None or before.digest != shipped.digest
+        data = pickle.dumps(shipped)
+        if other:
+            service.check(shipped, replace)
+            for runner in self._healthy(service):
+                with contextlib.suppress(RayError):  # it ended meanwhile
+                    if (why := await runner.try_out.remote(data)) is not None:
+                        return str(why)
+        service.register(shipped, replace)
+        if before is not None and other:
+            for runner in self._healthy(service):
+                with contextlib.suppress(RayError):
+                    await runner.learn.remote(data)
+        return None
 
     async def keep(self, name: str) -> None:
         """Keep exactly one entity of a registered type."""

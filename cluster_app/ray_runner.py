@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 import pickle
 import threading
@@ -16,9 +17,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from cluster_app import own_modules
 from cluster_app.client import Client
 from cluster_app.cluster import InsideCluster
-from cluster_app.code import load, travels_by_value
+from cluster_app.code import ShippedType, load
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.entity_states import living_ids, read_states
@@ -33,6 +35,7 @@ from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, 
 from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
+from entities.errors import describe
 from entities.log_address import carry_addresses
 from entities.stall_watch import StallWatch
 from observe.recorder import Recorder
@@ -43,6 +46,7 @@ __all__ = ["RunnerActor"]
 _STALL_S = 30.0
 # A runner that has ended in order has nothing to lose: it does not wait longer for Ray's own good-byes.
 _EXIT_S = 5.0
+_HOST_S = 20.0
 
 
 @ray.remote
@@ -70,13 +74,14 @@ class RunnerActor:
         response.RUNNER_THREADS.add(threading.get_ident())
         carry_addresses()
         StallWatch(loop, threading.get_ident()).start()
+        own_modules.host()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         local = LocalLane(loop, threading.get_ident())
-        self._directory = RayDirectory(namespace)
+        self._directory = RayDirectory(namespace, host=self._host)
         self._runner = runner = Runner(
             self._runner_id,
             node_id,
@@ -166,6 +171,15 @@ class RunnerActor:
             await self._runner.opened()
         return self._runner.deactivate(entity_type, entity_id)
 
+    async def missing(self, sources: dict[str, str]) -> list[str]:
+        """The modules that this process would not import from that very source."""
+        return await asyncio.get_running_loop().run_in_executor(None, own_modules.missing, sources)
+
+    async def try_out(self, data: bytes) -> str | None:
+        """Load a type's code without hosting it; returns why that fails, or None."""
+        loaded = _load(data)[1]
+        return loaded if isinstance(loaded, str) else None
+
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""
         await self._started.wait()
@@ -205,6 +219,9 @@ class RunnerActor:
 
     # -- code
 
+    def _host(self, name: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.ensure(name), self._loop).result(_HOST_S)
+
     async def _definition(self, name: str) -> EntityDefinition | None:
         for _ in range(50):
             try:
@@ -217,13 +234,14 @@ class RunnerActor:
             await asyncio.sleep(0.1)
         return None
 
-    def _take_in(self, data: bytes) -> EntityDefinition:
-        shipped = pickle.loads(data)
-        definition = load(shipped)
-        if shipped.by_value:
-            travels_by_value(shipped.module)
-        self._runner.host.register(definition)
-        return definition
+    def _take_in(self, data: bytes) -> EntityDefinition | None:
+        name, loaded = _load(data)
+        if isinstance(loaded, str):
+            # Its messages are told; the next one tries again, for the type may be registered anew.
+            self._runner.unloadable[name] = loaded
+            return None
+        self._runner.host.register(loaded)
+        return loaded
 
     # -- the lease
 
@@ -312,3 +330,14 @@ class RunnerActor:
             self._client.flush()
         else:
             asyncio.run_coroutine_threadsafe(flush(), self._loop).result(1.0)
+
+
+def _load(data: bytes) -> tuple[str, EntityDefinition | str]:
+    """A shipped type's name, and its definition or why it cannot be had here."""
+    shipped: ShippedType = pickle.loads(data)
+    try:
+        return shipped.name, load(shipped)
+    except Exception as raised:
+        why = f"the code of entity type {shipped.name!r} cannot be loaded on a runner: {describe(raised)}"
+        logging.getLogger("cluster_app").warning(why, exc_info=raised)
+        return shipped.name, why

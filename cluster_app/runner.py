@@ -80,6 +80,7 @@ class Runner:
         self._codec = codec
         self._neighbours = neighbours
         self._definition = definition
+        self.unloadable: dict[str, str] = {}  # registered types whose code fails here, and why
         self._recorder = recorder
         self._opened: asyncio.Future[None] | None = None
         self._lanes: dict[tuple[str, int], InboundLane] = {}
@@ -404,8 +405,9 @@ class Runner:
     def _kind(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
         hosted = self.host.hosted(name)
         if hosted is None:
+            why = self.unloadable.get(name, "no such entity type is registered")
             return lambda entity_id: RunnerNotRegistered(
-                "no such entity type is registered",
+                why,
                 address=EntityAddress(name, entity_id),
                 runner=self.runner_id,
             )

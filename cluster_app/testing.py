@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster_app.client import Client
 from cluster_app.cluster import Cluster, InsideCluster
-from cluster_app.code import ShippedType, TypeConflict
+from cluster_app.code import ShippedType, TypeConflict, prompt
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
 from cluster_app.coordinator_service import CoordinatorService
@@ -223,7 +223,14 @@ class _Memory:
             module, name = definition.cls.__module__, definition.cls.__qualname__
             # One process: the class itself is handed on, and nothing of it is pickled.
             shipped = ShippedType(
-                definition.name, definition.options.group, definition.digest, module, name, "", b"in memory"
+                definition.name,
+                definition.options.group,
+                definition.digest,
+                module,
+                name,
+                prompt(module),
+                {},
+                b"in memory",
             )
             try:
                 self._service[0].register(shipped, replace)
