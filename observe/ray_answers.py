@@ -1,0 +1,115 @@
+"""How Ray's answers to calls are seen without being fetched.
+
+Decides what tells that a call has ended, and whether well. Does not decide what is counted.
+
+The caller's process owns a call's answer, so it knows of it first. A small answer, and nearly every error,
+comes with the call's own reply and lies in this process's memory; its metadata says whether it is an error, and
+is read without touching the value. A large one (from 100 kB on, by Ray's default) stays in the object store of
+the node that made it, and is looked at only if that is this node's, where looking is not fetching. So an error
+too large to travel with the reply counts as a success when it lies on another node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ray._private import worker
+from ray.exceptions import GetTimeoutError
+
+from observe.outgoing_calls import Suspicion
+
+__all__ = ["RayAnswers", "error_in_hand"]
+
+ray_worker: Any = worker  # what it holds while connected is set from outside, so no checker knows of it
+
+# Whoever shuts Ray down holds it: a core worker that is called after its end aborts the whole process.
+_connection = ray_worker._connect_or_shutdown_lock
+
+
+class RayAnswers:
+    """Ray's side of `observe.outgoing_calls.Answers`."""
+
+    def watch(self, reference: Any, told: Callable[[object], None]) -> None:
+        """Have `told` called on Ray's callback thread. Ray does not keep the reference: `told` has to."""
+        reference._on_ready(told)
+
+    def look(self, reference: Any) -> Suspicion | None:
+        """Read the metadata of what is in this process; a large answer on this node is for another thread."""
+        places = _places(reference)
+        if not places:
+            return _error_here(reference)
+        return partial(_open, reference) if _core().get_current_node_id().hex() in places else None
+
+    def tell_arrived(self, waiting: Mapping[Any, Callable[[], None]]) -> None:
+        """Ask this process's own table, for all of them at once: about 0.15 µs each."""
+        if not _connection.acquire(timeout=1.0):
+            return
+        try:
+            if not ray_worker.global_worker.connected:
+                return
+            ready, _ = _core().wait(list(waiting), len(waiting), 0, False)
+            for reference in ready:
+                waiting[reference]()
+        finally:
+            _connection.release()
+
+
+def error_in_hand(reference: Any) -> Suspicion | None:
+    """What is suspicious about an answer, if it is in this process's memory; it is not decoded."""
+    if _places(reference):
+        return None
+    return _error_here(reference)
+
+
+def _error_here(reference: Any) -> Suspicion | None:
+    try:
+        # No copy and no unpickling: a view of the reply's own buffer, with the metadata beside it.
+        answer = _core().get_objects([reference], 0)[0]
+    except GetTimeoutError:
+        return _never_came
+    return partial(_decoded, reference, answer) if _is_error(answer) else None
+
+
+def _core() -> Any:
+    return ray_worker.global_worker.core_worker
+
+
+def _places(reference: Any) -> Sequence[str]:
+    """The nodes whose object store has the answer; none if it is in this process's memory."""
+    known = _core().get_local_object_locations([reference]).get(reference)
+    if known is None:
+        return ()
+    # Spilled to disk: it was in a store, and nobody brings it back to look at it.
+    return known["node_ids"] or (("",) if known["did_spill"] else ())
+
+
+def _is_error(answer: Any) -> bool:
+    # Values say how they are encoded, in letters; an error says which it is, by number.
+    metadata: bytes = answer.metadata or b""
+    return metadata[:1].isdigit()
+
+
+def _decoded(reference: Any, answer: Any) -> BaseException | None:
+    with _connection:
+        if not ray_worker.global_worker.connected:
+            return _never_came()
+        error = ray_worker.global_worker.deserialize_objects([answer], [reference])[0]
+    return error if isinstance(error, BaseException) else None
+
+
+def _open(reference: Any) -> BaseException | None:
+    """Look at a large answer in this node's object store: it is mapped for that, not copied."""
+    with _connection:
+        if not ray_worker.global_worker.connected:
+            return None
+        try:
+            answer = _core().get_objects([reference], 0)[0]
+        except GetTimeoutError:
+            return None  # it has moved away meanwhile
+    return _decoded(reference, answer) if _is_error(answer) else None
+
+
+def _never_came() -> BaseException:
+    return ConnectionError("Ray was shut down before the call had ended")
