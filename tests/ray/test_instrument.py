@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, PendingCallsLimitExceeded, RayTaskError, TaskCancelledError
 
 from cluster_app import Cluster
@@ -67,7 +68,8 @@ class Worker:
         return bytes(1_000_000)
 
     def numbers(self, count: int, *, fail: bool = False) -> Iterator[int]:
-        yield from range(count)
+        for number in range(count):  # noqa: UP028  Ray sends to it, which a range can't take
+            yield number
         if fail:
             raise LookupError(count)
 
@@ -77,7 +79,7 @@ class Worker:
         yield 1
 
     def double_of(self, other: Any, value: int) -> int:
-        doubled: int = ray.get(other.double.remote(value))
+        doubled: int = got(other.double.remote(value))
         return doubled
 
     def counted(self, entity_type: str) -> tuple[float, float]:
@@ -172,10 +174,15 @@ def plain_async(ray_instance: None) -> Any:
     return actor(AsyncWorker)
 
 
+def got(reference: Any) -> Any:
+    """The value, or values."""
+    return ray.get(reference)
+
+
 def until_waiting(gate: Any, count: int) -> None:
     """Wait until so many calls have come to the gate since it was made."""
     deadline = time.monotonic() + 10
-    while ray.get(gate.waiting.remote()) < count:
+    while got(gate.waiting.remote()) < count:
         assert time.monotonic() < deadline
 
 
@@ -193,15 +200,14 @@ def test_calls_are_counted_when_their_answers_are_there(plain: Any, seen: Seen) 
 
 
 def test_the_default_label_is_the_name_of_the_class(ray_instance: None) -> None:
-    """Neither module nor enclosing function is part of it, whether the class came by `remote` or by decorator."""
+    """Neither its module nor the function around it is part of it."""
 
-    @ray.remote(num_cpus=0)
     class Inner:
         def ping(self) -> int:
             return 1
 
     seen = Seen("Inner")
-    assert ray.get(instrument(Inner.remote()).ping.remote()) == 1
+    assert got(instrument(actor(Inner)).ping.remote()) == 1
     seen.is_exactly(ok=1)
 
 
@@ -210,9 +216,9 @@ def test_what_the_method_raises_is_a_handler_error(plain: Any, seen: Seen) -> No
     wrapped = instrument(plain, seen.entity_type)
     reference = wrapped.fail.remote()
     for _ in range(3):
-        with pytest.raises(LookupError) as caught:
+        with pytest.raises(RayTaskError, match="LookupError") as caught:
             ray.get(reference)
-    assert isinstance(caught.value, RayTaskError)
+        assert isinstance(caught.value, LookupError)
     seen.is_exactly(errors={"HandlerError": 1})
 
 
@@ -332,7 +338,7 @@ def test_a_stream_ends_when_it_has_run_and_been_read(kind: str, request: pytest.
     stream = wrapped.numbers.remote(3)
     assert isinstance(stream, ray.ObjectRefGenerator)
     ray.get(stream.completed())
-    assert ray.get(next(stream)) == 0
+    assert got(next(stream)) == 0
     seen.is_exactly(in_flight=1)
     assert [ray.get(item) for item in stream] == [1, 2]
     seen.is_exactly(ok=1)
@@ -384,7 +390,7 @@ def test_a_stream_that_is_let_go_ends_when_it_has_run(seen: Seen) -> None:
 def test_a_killed_actor_ends_its_calls_and_streams(seen: Seen, gate: Any) -> None:
     """Those in flight and those made afterwards: unavailable, each once."""
     wrapped = instrument(actor(Worker, gate, max_concurrency=2), seen.entity_type)
-    came = ray.get(gate.waiting.remote())
+    came = got(gate.waiting.remote())
     held, stream = wrapped.held.remote(), wrapped.held_numbers.remote()
     until_waiting(gate, came + 2)
     ray.kill(wrapped)
@@ -396,19 +402,18 @@ def test_a_killed_actor_ends_its_calls_and_streams(seen: Seen, gate: Any) -> Non
     seen.is_exactly(errors={"RunnerUnavailable": 3})
 
 
-def test_a_cancelled_call_is_counted_as_cancelled(seen: Seen, gate: Any) -> None:
+def test_a_cancelled_call_is_counted_as_cancelled(seen: Seen) -> None:
     """One that waits behind another and has not started."""
+    gate = actor(Gate)
     wrapped = instrument(actor(Worker, gate), seen.entity_type)
-    came = ray.get(gate.waiting.remote())
     held, queued = wrapped.held.remote(), wrapped.double.remote()
-    until_waiting(gate, came + 1)
+    until_waiting(gate, 1)
     ray.cancel(queued)
+    ray.get(gate.open.remote())
     with pytest.raises(TaskCancelledError):
         ray.get(queued)
-    seen.is_exactly(errors={"Cancelled": 1}, in_flight=1)
-    ray.kill(wrapped)
-    with pytest.raises(ActorDiedError):
-        ray.get(held)
+    assert ray.get(held) == "let go"
+    seen.is_exactly(ok=1, errors={"Cancelled": 1})
 
 
 def test_a_reference_that_is_dropped_is_counted_all_the_same(plain: Any, seen: Seen) -> None:
@@ -426,7 +431,7 @@ def test_a_reference_that_is_dropped_is_counted_all_the_same(plain: Any, seen: S
 def test_an_error_too_large_to_travel_along_is_seen_on_its_own_node(plain: Any, seen: Seen) -> None:
     """It lies in the object store as a large value does, and is told from one."""
     wrapped = instrument(plain, seen.entity_type)
-    assert len(ray.get(wrapped.large.remote())) == 1_000_000
+    assert len(got(wrapped.large.remote())) == 1_000_000
     with pytest.raises(LookupError):
         ray.get(wrapped.fail.remote("x" * 300_000))
     seen.ended(2)
@@ -436,12 +441,12 @@ def test_an_error_too_large_to_travel_along_is_seen_on_its_own_node(plain: Any, 
 def test_the_wrapper_is_a_handle_like_the_plain_one(plain: Any) -> None:
     """It equals, hashes and prints like it, has its methods and is taken for it by Ray."""
     wrapped = instrument(plain)
-    assert isinstance(wrapped, ray.actor.ActorHandle)
+    assert isinstance(wrapped, ActorHandle)
     assert (wrapped == plain, hash(wrapped) == hash(plain), repr(wrapped)) == (True, True, repr(plain))
     assert set(dir(wrapped)) == set(dir(plain))
     with pytest.raises(TypeError, match=r"double\.remote"):
         wrapped.double()
-    assert ray.get(wrapped.__ray_ready__.remote()) is True
+    assert got(wrapped.__ray_ready__.remote()) is True
 
 
 def test_instrumenting_twice_counts_once(plain: Any, seen: Seen) -> None:
@@ -450,7 +455,7 @@ def test_instrumenting_twice_counts_once(plain: Any, seen: Seen) -> None:
     assert instrument(wrapped) is wrapped
     other = instrument(wrapped, seen.entity_type)
     before = Seen("never called")
-    assert ray.get(other.double.remote(1)) == 2
+    assert got(other.double.remote(1)) == 2
     seen.is_exactly(ok=1)
     before.is_exactly()
 
@@ -459,22 +464,20 @@ def test_the_actor_lives_as_long_as_its_wrapper(seen: Seen) -> None:
     """The plain handle may be dropped; with the wrapper the actor goes."""
     gate = actor(Gate)
     other = instrument(gate, seen.entity_type)
-    watcher = ray.get_runtime_context().get_actor_id
     del gate
-    assert ray.get(other.waiting.remote()) == 0
+    assert got(other.waiting.remote()) == 0
     method = other.waiting
     del other
-    assert ray.get(method.remote()) == 0  # a method of it keeps it too
+    assert got(method.remote()) == 0  # a method of it keeps it too
     seen.is_exactly(ok=2)
-    assert callable(watcher)
 
 
 def test_named_and_detached_actors_count_alike(seen: Seen) -> None:
     """A handle found by name is as good as the first one."""
     made = actor(Worker, name="instrumented", lifetime="detached", namespace="tests")
     try:
-        found = instrument(ray.get_actor("instrumented", namespace="tests"), seen.entity_type)
-        assert ray.get(found.double.remote(3)) == 6
+        found: Any = instrument(ray.get_actor("instrumented", namespace="tests"), seen.entity_type)
+        assert got(found.double.remote(3)) == 6
         seen.is_exactly(ok=1)
     finally:
         ray.kill(made)
@@ -497,25 +500,25 @@ def call_there(handle: Any, nested: list[Any], times: int) -> tuple[Any, float, 
 def test_a_wrapper_counts_in_the_process_it_arrives_in(plain: Any, seen: Seen) -> None:
     """As an argument, inside of one, through the object store and on its way back."""
     wrapped = instrument(plain, seen.entity_type)
-    back, sent, ended = ray.get(call_there.remote(wrapped, [ray.get(ray.put(wrapped))], 3))
+    back, sent, ended = got(call_there.remote(wrapped, [ray.get(ray.put(wrapped))], 3))
     assert (sent, ended) == (6, 6)
     seen.is_exactly()
-    assert ray.get(back.double.remote(2)) == 4
+    assert got(back.double.remote(2)) == 4
     seen.is_exactly(ok=1)
 
 
 def test_an_actor_counts_what_it_calls(plain: Any, seen: Seen) -> None:
     """Inside of an actor, plain or asynchronous, the wrapper is as good as in a driver."""
     caller = actor(Worker)
-    assert ray.get(caller.double_of.remote(instrument(plain, seen.entity_type), 4)) == 8
-    assert ray.get(caller.counted.remote(seen.entity_type)) == (1, 1)
+    assert got(caller.double_of.remote(instrument(plain, seen.entity_type), 4)) == 8
+    assert got(caller.counted.remote(seen.entity_type)) == (1, 1)
     seen.is_exactly()
 
 
 def test_a_method_travels_with_its_wrapper(plain: Any, seen: Seen) -> None:
     """A bound method pickles as that of a plain handle does, and counts."""
-    method = ray.get(ray.put([instrument(plain, seen.entity_type).double]))[0]
-    assert ray.get(method.remote(5)) == 10
+    method = got(ray.put([instrument(plain, seen.entity_type).double]))[0]
+    assert got(method.remote(5)) == 10
     seen.is_exactly(ok=1)
 
 
