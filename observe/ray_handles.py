@@ -19,7 +19,7 @@ from ray import ObjectRef
 from ray.actor import ActorHandle
 
 from observe.labels import label
-from observe.outgoing_calls import CallTally, OutgoingCall, Suspicion, call_tally
+from observe.outgoing_calls import CallTally, OutgoingCall, Suspicion, call_tally, told
 from observe.ray_answers import RayAnswers, error_in_hand
 
 __all__ = ["InstrumentedGenerator", "InstrumentedHandle", "actor_class_name", "instrumented"]
@@ -128,11 +128,14 @@ class _StreamingCall(OutgoingCall):
         super().__init__(tally, started_s, reference)
         self._ran = self._was_read = False
 
-    def answered(self, took_s: float, suspicion: Suspicion | None) -> None:
-        self.took_s = took_s
+    def __call__(self, problem: object = None) -> None:
+        reference = self.reference
+        if reference is None:
+            return
+        self.took_s = time.perf_counter() - self.started_s
+        suspicion = error_in_hand(reference) if problem is None else told(problem)
+        self.looked_at(suspicion)
         self._ran = True
-        if suspicion is not None:
-            self.suspicion = suspicion
         # Each side says its own first and then asks for the other's: whoever is second ends the call.
         if suspicion is not None or self._was_read:
             self.tally.end(self)

@@ -1,4 +1,4 @@
-"""What instrumenting costs: calls to one actor by a plain handle, by an instrumented one, and with OpenTelemetry by hand.
+"""What instrumenting costs: one actor's calls by a plain handle, an instrumented one, and OpenTelemetry by hand.
 
 It decides what each side does for its calls: the same pipelined calls, every value checked. By hand means what a
 careful user writes: a counter and a histogram of the OpenTelemetry SDK for each call, the latency taken when Ray
