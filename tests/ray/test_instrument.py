@@ -262,9 +262,7 @@ def test_awaiting_counts_alike(plain: Any, seen: Seen) -> None:
 
 def test_a_full_handle_refuses_at_once(seen: Seen, gate: Any) -> None:
     """The limit of pending calls is a full mailbox: counted, and raised by `.remote()` as ever."""
-    limited = actor(Worker, gate, max_pending_calls=1)
-    ray.get(limited.double.remote())
-    wrapped = instrument(limited, seen.entity_type)
+    wrapped = instrument(actor(Worker, gate, max_pending_calls=1), seen.entity_type)
     held = wrapped.held.remote()
     with pytest.raises(PendingCallsLimitExceeded):
         wrapped.double.remote()
