@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -568,3 +571,12 @@ def test_what_is_no_handle_is_refused(plain: Any) -> None:
         instrument(plain.double)
     with pytest.raises(TypeError, match="the class Worker"):
         instrument(Worker)
+
+
+@pytest.mark.slow
+def test_a_result_on_another_node_is_not_fetched() -> None:
+    """Counted as ended, and the only copy is where it was made: in a cluster of two nodes of its own."""
+    ran = subprocess.run([sys.executable, "-m", "tests.ray.far_results"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found == {"ended": 3, "copies": [1, 1, 1], "here": [False, False, False]}
