@@ -17,13 +17,16 @@ from typing import Any
 
 from ray import ObjectRef
 from ray._private import worker
-from ray.exceptions import GetTimeoutError
+from ray.core.generated import common_pb2
+from ray.exceptions import GetTimeoutError, TaskCancelledError, UserCodeException
 
 from observe.outgoing_calls import Suspicion
 
 __all__ = ["RayAnswers", "error_in_hand"]
 
 ray_worker: Any = worker  # what it holds while connected is set from outside, so no checker knows of it
+
+ErrorType: Any = common_pb2.ErrorType  # type: ignore[attr-defined]  # generated, without annotations
 
 # Whoever shuts Ray down holds it: a core worker that is called after its end aborts the whole process.
 _connection = ray_worker._connect_or_shutdown_lock
@@ -115,9 +118,17 @@ def _is_error(answer: Any) -> bool:
 def _decoded(reference: Any, answer: Any) -> BaseException | None:
     with _connection:
         if not ray_worker.global_worker.connected:
-            return _never_came()
+            return _by_number(answer)
         error = ray_worker.global_worker.deserialize_objects([answer], [reference])[0]
     return error if isinstance(error, BaseException) else None
+
+
+def _by_number(answer: Any) -> BaseException:
+    """What its number alone says of an error, when there is no Ray any more to decode it."""
+    number = int(answer.metadata.split(b",")[0])
+    if number == ErrorType.Value("TASK_EXECUTION_EXCEPTION"):
+        return UserCodeException()
+    return TaskCancelledError() if number == ErrorType.Value("TASK_CANCELLED") else _never_came()
 
 
 def _open(reference: Any) -> BaseException | None:
