@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cluster_app import own_modules
+from cluster_app import own_modules, ray_backend
 from cluster_app.client import Client
 from cluster_app.cluster import InsideCluster
 from cluster_app.code import ShippedType, load
@@ -28,7 +28,7 @@ from cluster_app.envelope import Codec
 from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_backend import RayBackend, inside
+from cluster_app.ray_backend import RayBackend
 from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here, wait_for
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
@@ -113,7 +113,8 @@ class RunnerActor:
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
         # What connect() gives in this process: it sends through the runner's own client.
-        inside[namespace] = InsideCluster(client, RayBackend(namespace, self._reporter), config)
+        # By its module, for the same reason as above.
+        ray_backend.inside[namespace] = InsideCluster(client, RayBackend(namespace, self._reporter), config)
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()
