@@ -1,0 +1,67 @@
+"""Entities with a process of their own that come and go: how long a start takes, and what is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.figure import AtMost, Figure
+from cluster_app.bench.report import Report
+from cluster_app.bench.rounds import Side, Stage
+
+__all__ = ["HOSTED", "measure"]
+
+OURS, RAW = "hosted entity, ms to the first value", "raw Ray actor, ms to the first value"
+LEFT = "left behind"
+
+
+def _says(line: Mapping[str, Any]) -> str:
+    return f"{median(line['starts_ms']):,.0f} ms to the first value"
+
+
+def measure(asked: Mapping[str, int], stage: Stage) -> Report:
+    """Run the rounds of both sides."""
+    ours = Side(
+        "hosted entities", "cluster_app.bench.hosted_entities", {"entities": asked["entities"]}, _says
+    )
+    raw = Side("raw Ray actors", "cluster_app.bench.ray_actor_starts", {"entities": asked["entities"]}, _says)
+    rounds = stage.play([ours, raw], asked["rounds"])
+    columns: dict[str, list[float]] = {
+        OURS: [start for line in rounds[ours.name] for start in line["starts_ms"]],
+        RAW: [start for line in rounds[raw.name] for start in line["starts_ms"]],
+        LEFT: [
+            float(line["processes_left"] + line["entities_left"] + line["lanes_left"] + line["series_left"])
+            for line in rounds[ours.name]
+        ],
+    }
+    figures = [
+        Figure(
+            "start of a hosted entity, against a raw Ray actor's",
+            median(columns[OURS]) / median(columns[RAW]),
+            "times",
+            AtMost(1.1, 1.0),
+            OURS,
+            RAW,
+        ),
+        Figure(
+            f"processes, entities, lanes and series left after {asked['entities']} hosted entities",
+            max(columns[LEFT]),
+            "left",
+            AtMost(0, 0),
+            LEFT,
+        ),
+    ]
+    return Report("hosted", asked, columns, figures, rounds)
+
+
+HOSTED = Benchmark(
+    "hosted",
+    "Entities with a process of their own that come and go, against raw Ray actors.",
+    (
+        Size("rounds", 1, 1, "Rounds of each side."),
+        Size("entities", 40, 2, "Entities, and raw actors, one after another."),
+    ),
+    measure,
+)
