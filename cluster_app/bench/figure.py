@@ -84,6 +84,7 @@ class Figure(NamedTuple):
             "aim": None if self.goal is None else self.goal.aim,
             "met": None if self.goal is None else self.goal.met_by(self.value),
             "fair": self.fair,
+            "text": self.text,
             "ours": self.ours,
             "peer": self.peer,
         }

@@ -47,10 +47,12 @@ def measure(cluster: Any, entities: int) -> dict[str, Any]:
     status = cluster.status()
     return {
         "starts_ms": [start_s * 1e3 for start_s in starts_s],
-        "processes_left": len(still_there(pids)),
-        "entities_left": status.entities.get(TYPE, 0),
-        "lanes_left": _lanes(cluster) - lanes,
-        "series_left": _series(cluster) - series,
+        "left": {
+            "processes": len(still_there(pids)),
+            "entities": status.entities.get(TYPE, 0),
+            "lanes": _lanes(cluster) - lanes,
+            "series": _series(cluster) - series,
+        },
     }
 
 

@@ -42,7 +42,7 @@ def measure(actors: int) -> dict[str, Any]:
         value = ray.get(actor.increment.remote(1))
         elapsed_s = time.perf_counter() - started_s
         check_value(number, value, 1)
-        pid = ray.get(actor.pid.remote())
+        pid: Any = ray.get(actor.pid.remote())
         del actor  # with its last handle it goes
         await_end(pid, GONE_S)
         if number >= WARM_UP:

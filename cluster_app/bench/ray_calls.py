@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from cluster_app.bench.pipeline import Pace, pipelined
 from cluster_app.bench.ray_instance import fresh_ray
-from cluster_app.bench.sums import Sum
+from cluster_app.bench.sums import Sum, sum_after
 
 __all__ = ["main", "measure"]
 
@@ -29,7 +30,7 @@ def measure(messages: int, in_flight: int) -> Pace:
         pace = pipelined(
             lambda _: increment.remote(1),
             ray.get,
-            lambda number, before=before: before + number + 1,
+            partial(sum_after, before),
             messages=count,
             in_flight=in_flight,
         )

@@ -17,7 +17,7 @@ from cluster_app.bench.pipeline import Pace, check_value
 from cluster_app.bench.ray_instance import fresh_ray
 from cluster_app.bench.sums import Sum
 
-__all__ = ["main", "measure"]
+__all__ = ["closed_loop_of_calls", "main", "measure"]
 
 WARM_UP = 500  # calls
 
@@ -27,11 +27,17 @@ def measure(messages: int, in_flight: int) -> Pace:
     import ray
 
     actor: Any = ray.remote(Sum).remote()
-    _loop(ray.get, actor.increment.remote, WARM_UP, in_flight, before=0)
-    return _loop(ray.get, actor.increment.remote, messages, in_flight, before=WARM_UP)
+    closed_loop_of_calls(ray.get, actor.increment.remote, WARM_UP, in_flight, before=0)
+    return closed_loop_of_calls(ray.get, actor.increment.remote, messages, in_flight, before=WARM_UP)
 
 
-def _loop(get: Any, call: Any, messages: int, in_flight: int, before: int) -> Pace:
+def closed_loop_of_calls(get: Any, call: Any, messages: int, in_flight: int, before: int) -> Pace:
+    """Make `messages` calls, the next whenever the oldest is answered, and check each value.
+
+    :param get: waits for what `call` returned; its value.
+    :param before: what the actor has added up already.
+    :raises WrongValue: a value is not the expected int.
+    """
     cpu_at_start_s = time.process_time()
     started_s = time.perf_counter()
     calls = deque(call(1) for _ in range(min(in_flight, messages)))

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,7 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from cluster_app.bench.pipeline import Pace, WrongValue, pipelined
 from cluster_app.bench.ray_instance import fresh_ray
-from cluster_app.bench.sums import Sum
+from cluster_app.bench.sums import Sum, sum_after
 
 __all__ = ["main", "measure"]
 
@@ -53,7 +54,7 @@ def measure(messages: int, in_flight: int) -> Pace:
         pace = pipelined(
             send,
             values,
-            lambda number, before=before: before + number + 1,
+            partial(sum_after, before),
             messages=count,
             in_flight=in_flight,
         )

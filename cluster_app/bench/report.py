@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from statistics import median
 from typing import Any
 
 from rich.table import Table
 
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import Figure
 from cluster_app.bench.rounds import Rounds
 
@@ -25,14 +25,14 @@ class Report:
 
     :ivar benchmark: its name on the command line.
     :ivar asked: what was measured, by name.
-    :ivar columns: the numbers that are compared, one per round; a column's name says side and unit.
+    :ivar columns: the numbers that are compared, by side.
     :ivar figures: what is quoted.
     :ivar rounds: everything that each side said.
     """
 
     benchmark: str
     asked: Mapping[str, int]
-    columns: Mapping[str, Sequence[float]]
+    columns: Mapping[str, Column]
     figures: Sequence[Figure]
     rounds: Rounds
 
@@ -41,8 +41,14 @@ class Report:
         return {
             "benchmark": self.benchmark,
             "asked": dict(self.asked),
-            "columns": {name: [round(value, 3) for value in values] for name, values in self.columns.items()},
-            "medians": {name: round(median(values), 3) for name, values in self.columns.items()},
+            "columns": {
+                name: {
+                    "unit": column.unit,
+                    "median": round(column.median, 3),
+                    "values": [round(value, 3) for value in column.values],
+                }
+                for name, column in self.columns.items()
+            },
             "figures": [figure.as_dict() for figure in self.figures],
             "rounds": {side: [dict(line) for line in lines] for side, lines in self.rounds.items()},
         }
@@ -50,12 +56,13 @@ class Report:
     def tables(self) -> list[Table]:
         """The same for people: the rounds, then the figures."""
         rounds = Table("round", title=self.benchmark)
-        for name in self.columns:
-            rounds.add_column(name, justify="right")
-        for number, values in enumerate(zip_longest(*self.columns.values()), start=1):
+        for name, column in self.columns.items():
+            rounds.add_column(f"{name}, {column.unit}", justify="right")
+        every = (column.values for column in self.columns.values())
+        for number, values in enumerate(zip_longest(*every), start=1):
             rounds.add_row(str(number), *("" if value is None else f"{value:,.1f}" for value in values))
         rounds.add_section()
-        rounds.add_row("median", *(f"{median(values):,.1f}" for values in self.columns.values()))
+        rounds.add_row("median", *(f"{column.median:,.1f}" for column in self.columns.values()))
         figures = Table("figure", "value", "goal")
         for figure in self.figures:
             figures.add_row(figure.what, figure.text, _verdict(figure))

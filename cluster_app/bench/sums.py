@@ -1,8 +1,8 @@
-"""The same work as a counter's, for Ray actors: adds up, and returns the sum."""
+"""The same work as a counter's, for Ray actors: adds up, and returns the sum; and what that must be."""
 
 from __future__ import annotations
 
-__all__ = ["AsyncSum", "Sum"]
+__all__ = ["AsyncSum", "Sum", "sum_after"]
 
 
 class Sum:
@@ -27,3 +27,8 @@ class AsyncSum:
         """Add `by` and return the sum."""
         self.value += by
         return self.value
+
+
+def sum_after(before: int, number: int) -> int:
+    """What call `number` (from 0) returns if each adds 1 and `before` had been added already."""
+    return before + number + 1

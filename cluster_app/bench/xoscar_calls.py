@@ -18,7 +18,7 @@ import xoscar
 
 from cluster_app.bench.pipeline import Pace, WrongValue, check_value
 
-__all__ = ["XoscarSum", "main", "measure"]
+__all__ = ["XoscarSum", "main", "measure", "two_lots"]
 
 WARM_UP = 2_000  # calls
 
@@ -70,11 +70,11 @@ async def measure(messages: int, in_flight: int, batched: bool) -> Pace:
             return list(await increment.batch(*[increment.delay(1) for _ in range(count)]))
 
         lot = in_one if batched else gathered
-        await _two_lots(lot, WARM_UP, in_flight, before=0)
-        return await _two_lots(lot, messages, in_flight, before=WARM_UP)
+        await two_lots(lot, WARM_UP, in_flight, before=0)
+        return await two_lots(lot, messages, in_flight, before=WARM_UP)
 
 
-async def _two_lots(
+async def two_lots(
     lot: Callable[[int], Awaitable[list[Any]]], messages: int, in_flight: int, before: int
 ) -> Pace:
     """Keep two lots under way. The actor answers in the order sent, so each lot's sums are known."""

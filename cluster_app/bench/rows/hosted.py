@@ -7,14 +7,15 @@ from statistics import median
 from typing import Any
 
 from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import AtMost, Figure
 from cluster_app.bench.report import Report
 from cluster_app.bench.rounds import Side, Stage
 
 __all__ = ["HOSTED", "measure"]
 
-OURS, RAW = "hosted entity, ms to the first value", "raw Ray actor, ms to the first value"
-LEFT = "left behind"
+OURS, RAW, LEFT = "hosted entity", "raw Ray actor", "left behind"
+START = "ms to the first value"
 
 
 def _says(line: Mapping[str, Any]) -> str:
@@ -28,18 +29,15 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
     )
     raw = Side("raw Ray actors", "cluster_app.bench.ray_actor_starts", {"entities": asked["entities"]}, _says)
     rounds = stage.play([ours, raw], asked["rounds"])
-    columns: dict[str, list[float]] = {
-        OURS: [start for line in rounds[ours.name] for start in line["starts_ms"]],
-        RAW: [start for line in rounds[raw.name] for start in line["starts_ms"]],
-        LEFT: [
-            float(line["processes_left"] + line["entities_left"] + line["lanes_left"] + line["series_left"])
-            for line in rounds[ours.name]
-        ],
+    columns = {
+        OURS: Column(START, [start for line in rounds[ours.name] for start in line["starts_ms"]]),
+        RAW: Column(START, [start for line in rounds[raw.name] for start in line["starts_ms"]]),
+        LEFT: Column("left", [float(sum(line["left"].values())) for line in rounds[ours.name]]),
     }
     figures = [
         Figure(
             "start of a hosted entity, against a raw Ray actor's",
-            median(columns[OURS]) / median(columns[RAW]),
+            columns[OURS].median / columns[RAW].median,
             "times",
             AtMost(1.1, 1.0),
             OURS,
@@ -47,7 +45,7 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
         ),
         Figure(
             f"processes, entities, lanes and series left after {asked['entities']} hosted entities",
-            max(columns[LEFT]),
+            max(columns[LEFT].values),
             "left",
             AtMost(0, 0),
             LEFT,

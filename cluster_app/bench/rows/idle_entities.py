@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 from typing import Any
 
 from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import AtMost, Figure
 from cluster_app.bench.report import Report
 from cluster_app.bench.rounds import Side, Stage
 
 __all__ = ["IDLE_ENTITIES", "measure"]
 
-ENTITY, OBJECT = "bytes per entity", "bytes per plain object"
-MANY, FEW = "among many, µs of CPU per message", "among few, µs of CPU per message"
+ENTITY, OBJECT = "entity", "plain object"
+MANY, FEW = "among many", "among few"
+CPU_US = "µs of CPU per message"
 
 
 def _entities_say(line: Mapping[str, Any]) -> str:
@@ -41,13 +42,13 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
     rounds = stage.play([entities, objects], asked["rounds"])
     lines = rounds[entities.name]
     columns = {
-        ENTITY: [float(line["bytes_each"]) for line in lines],
-        OBJECT: [float(line["bytes_each"]) for line in rounds[objects.name]],
-        MANY: [float(line["among_many_us"]) for line in lines],
-        FEW: [float(line["among_few_us"]) for line in lines],
+        ENTITY: Column("bytes", [float(line["bytes_each"]) for line in lines]),
+        OBJECT: Column("bytes", [float(line["bytes_each"]) for line in rounds[objects.name]]),
+        MANY: Column(CPU_US, [float(line["among_many_us"]) for line in lines]),
+        FEW: Column(CPU_US, [float(line["among_few_us"]) for line in lines]),
     }
-    beyond = median(columns[ENTITY]) - median(columns[OBJECT])
-    ratio = median(columns[MANY]) / median(columns[FEW])
+    beyond = columns[ENTITY].median - columns[OBJECT].median
+    ratio = columns[MANY].median / columns[FEW].median
     figures = [
         Figure(
             f"memory of {asked['entities']:,} live entities, each, beyond its object",

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 from typing import Any
 
 from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import AtMost, Figure
 from cluster_app.bench.report import Report
 from cluster_app.bench.rounds import Side, Stage
 
 __all__ = ["INSTRUMENT", "measure"]
 
-PLAIN, HAND, OURS = (
-    "plain, µs of CPU per call",
-    "by hand, µs of CPU per call",
-    "instrument, µs of CPU per call",
-)
+PLAIN, HAND, OURS = "plain", "by hand", "instrument"
+CPU_US = "µs of CPU per call"
 
 
 def cpu_us(line: Mapping[str, Any]) -> float:
@@ -42,9 +39,9 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
         )
     ]
     rounds = stage.play(sides, asked["rounds"])
-    columns = {name: [cpu_us(line) for line in lines] for name, lines in rounds.items()}
-    plain_us = median(columns[PLAIN])
-    by_hand_us, ours_us = median(columns[HAND]) - plain_us, median(columns[OURS]) - plain_us
+    columns = {name: Column(CPU_US, [cpu_us(line) for line in lines]) for name, lines in rounds.items()}
+    plain_us = columns[PLAIN].median
+    by_hand_us, ours_us = columns[HAND].median - plain_us, columns[OURS].median - plain_us
     return Report(
         "instrument",
         asked,

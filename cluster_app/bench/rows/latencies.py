@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cluster_app.bench.column import Column
 from cluster_app.bench.rounds import Rounds, Side
 
 __all__ = ["latencies", "latency_side"]
@@ -19,10 +20,10 @@ def _says(line: Mapping[str, Any]) -> str:
     return f"p50 {line['p50_us']:,.0f} µs, p99 {line['p99_us']:,.0f} µs"
 
 
-def latencies(rounds: Rounds) -> dict[str, list[float]]:
-    """Two columns per side, ``NAME p50, µs`` and ``NAME p99, µs``."""
+def latencies(rounds: Rounds) -> dict[str, Column]:
+    """Two columns per side, ``NAME p50`` and ``NAME p99``."""
     return {
-        f"{name} {quantile}, µs": [float(line[f"{quantile}_us"]) for line in lines]
+        f"{name} {quantile}": Column("µs", [float(line[f"{quantile}_us"]) for line in lines])
         for name, lines in rounds.items()
         for quantile in ("p50", "p99")
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
 from cluster_app.bench.benchmark import Benchmark, Size
 from cluster_app.bench.figure import AtLeast, Figure
@@ -23,7 +22,7 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
     columns = speeds(rounds)
     figure = Figure(
         "first messages to new entities",
-        median(columns[side.name]),
+        columns[side.name].median,
         "per second",
         AtLeast(40_000, 100_000),
         side.name,

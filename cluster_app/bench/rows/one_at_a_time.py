@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 
 from cluster_app.bench.benchmark import Benchmark, Size
 from cluster_app.bench.figure import AtMost, Figure
@@ -26,11 +25,11 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
         asked["rounds"],
     )
     columns = latencies(rounds)
-    ours, peer = "entities p50, µs", "raw Ray p50, µs"
-    raw_us = median(columns[peer])
+    ours, peer = "entities p50", "raw Ray p50"
+    raw_us = columns[peer].median
     figure = Figure(
         "p50 of one message at a time, against raw Ray",
-        median(columns[ours]) / raw_us,
+        columns[ours].median / raw_us,
         "times",
         AtMost(1.3, 1.0),
         ours,

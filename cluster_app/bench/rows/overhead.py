@@ -7,12 +7,15 @@ from statistics import mean
 from typing import Any
 
 from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
 from cluster_app.bench.confidence import upper_bound
 from cluster_app.bench.figure import AtMost, Figure
 from cluster_app.bench.report import Report
 from cluster_app.bench.rounds import Side, Stage
 
 __all__ = ["OVERHEAD", "measure"]
+
+CPU_US = "µs of CPU per message"
 
 
 def ratios(line: Mapping[str, Any]) -> list[float]:
@@ -34,10 +37,10 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
     )
     rounds = stage.play([side], asked["rounds"])
     lines = rounds[side.name]
-    on, off = "metrics on, µs of CPU per message", "metrics off, µs of CPU per message"
+    on, off = "metrics on", "metrics off"
     columns = {
-        on: [value for line in lines for value in line["on_us"]],
-        off: [value for line in lines for value in line["off_us"]],
+        on: Column(CPU_US, [value for line in lines for value in line["on_us"]]),
+        off: Column(CPU_US, [value for line in lines for value in line["off_us"]]),
     }
     percents = [(ratio - 1) * 100 for line in lines for ratio in ratios(line)]
     figures = [

@@ -5,10 +5,10 @@ It decides the speeds that peers are known to reach on a machine with two cores,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Mapping
 from typing import Any
 
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import Figure, Goal
 from cluster_app.bench.rounds import Rounds, Side
 
@@ -40,23 +40,23 @@ def speed_side(name: str, module: str, **asked: int | bool) -> Side:
     return Side(name, f"cluster_app.bench.{module}", asked, lambda line: f"{per_s(line):,.0f}/s")
 
 
-def speeds(rounds: Rounds) -> dict[str, list[float]]:
-    """A column per side, in messages per second."""
-    return {name: [per_s(line) for line in lines] for name, lines in rounds.items()}
+def speeds(rounds: Rounds) -> dict[str, Column]:
+    """A column per side."""
+    return {name: Column("messages/s", [per_s(line) for line in lines]) for name, lines in rounds.items()}
 
 
 def times_as_fast(
-    columns: Mapping[str, Sequence[float]],
+    columns: Mapping[str, Column],
     peer: str,
     reference: float,
     goal: Goal | None,
     ours: str = "entities",
 ) -> Figure:
     """How many times a peer's median we reach, and whether that peer ran as fast as it is known to."""
-    peers = median(columns[peer])
+    peers = columns[peer].median
     return Figure(
         f"messages per second, against {peer}",
-        median(columns[ours]) / peers,
+        columns[ours].median / peers,
         "times",
         goal,
         ours,
