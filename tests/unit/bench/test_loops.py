@@ -61,8 +61,5 @@ def test_one_at_a_time_checks_each_value() -> None:
 def test_quantiles_are_those_of_the_latencies() -> None:
     """Of 0 to 100 ms in steps of 1 ms, the median is 50 ms and the 99th percentile 99 ms."""
     latency = latency_of([number / 1000 for number in range(101)])
-    assert (latency.messages, latency.p50_us, latency.p99_us) == (
-        101,
-        pytest.approx(50_000),
-        pytest.approx(99_000),
-    )
+    assert latency.messages == 101
+    assert [latency.p50_us, latency.p99_us] == pytest.approx([50_000, 99_000])

@@ -54,8 +54,31 @@ def test_two_lots_are_under_way_and_each_value_is_checked() -> None:
 
     pace = asyncio.run(two_lots(lot, 23, in_flight=10, before=0))
     assert (pace.messages, sorted(sizes), most_open) == (23, [3, 5, 5, 5, 5], 10)
-    with pytest.raises(WrongValue, match="returned 24, not 1"):
+    with pytest.raises(WrongValue, match="returned 24, which is no new sum"):
         asyncio.run(two_lots(lot, 5, in_flight=10, before=0))
+
+
+def test_lots_may_overtake_each_other_but_no_sum_may_come_twice() -> None:
+    """What is handled in another order than sent is right; the same sum for two messages is not."""
+    answers = iter([[3, 4], [1, 2], [5, 5]])
+
+    async def lot(count: int) -> list[int]:
+        return next(answers)
+
+    assert asyncio.run(two_lots(lot, 4, in_flight=4, before=0)).messages == 4
+    with pytest.raises(WrongValue, match="message 1 returned 5, which is no new sum"):
+        asyncio.run(two_lots(lot, 2, in_flight=4, before=4))
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 1.0, True, None])
+def test_a_value_that_cannot_be_a_sum_is_wrong(wrong: object) -> None:
+    """Nothing was added, more than there was, or what only equals an int."""
+
+    async def lot(count: int) -> list[object]:
+        return [2, wrong]
+
+    with pytest.raises(WrongValue, match="message 1 returned"):
+        asyncio.run(two_lots(lot, 2, in_flight=4, before=0))
 
 
 def test_a_lot_that_lacks_a_value_is_no_lot() -> None:
