@@ -23,12 +23,14 @@ class Size(NamedTuple):
     :ivar full: what is measured.
     :ivar quick: what is run to see that it works.
     :ivar help: what it counts.
+    :ivar least: fewer make no figure.
     """
 
     name: str
     full: int
     quick: int
     help: str
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ WARM_UP = 10  # messages per caller
 
 
 async def measure(cluster: Any, messages: int, callers: int) -> Pace:
-    """Send `messages`, rounded down to as many for each caller."""
+    """Send `messages`, rounded down to as many for each caller, one at least."""
     sends = [cluster.entity(Counter, entity_id).increment.remote for entity_id in counter_ids(range(callers))]
     await closed_loop(sends, WARM_UP, before=0)
-    return await closed_loop(sends, messages // callers, before=WARM_UP)
+    return await closed_loop(sends, max(1, messages // callers), before=WARM_UP)
 
 
 def main(arguments: list[str]) -> None:

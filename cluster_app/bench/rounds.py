@@ -36,16 +36,16 @@ class Stage:
     """Where rounds are run.
 
     :param told: hears a line as each round of each side ends.
-    :param child: runs a program and returns its line; raises ChildFailed.
+    :param child: runs a program and returns its line; raises ChildFailed. Without: `run_child`.
     """
 
     def __init__(
         self,
         told: Callable[[str], None],
-        child: Callable[[str, Mapping[str, Any]], dict[str, Any]] = run_child,
+        child: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         self.told = told
-        self._child = child
+        self._child = child or run_child
 
     def play(self, sides: Sequence[Side], rounds: int) -> dict[str, list[dict[str, Any]]]:
         """Run `rounds` of each side."""

@@ -64,7 +64,7 @@ def _command(benchmark: Benchmark) -> Callable[..., None]:
 
     options: dict[str, tuple[Any, Any]] = {
         size.name: (
-            Annotated[int | None, typer.Option(min=1, help=f"{size.help} Default: {size.full:,}.")],
+            Annotated[int | None, typer.Option(min=size.least, help=f"{size.help} Default: {size.full:,}.")],
             None,
         )
         for size in benchmark.sizes

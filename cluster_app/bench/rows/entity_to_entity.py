@@ -34,7 +34,7 @@ ENTITY_TO_ENTITY = Benchmark(
     "Latency of messages from an entity to another on the same runner.",
     (
         Size("rounds", 3, 1, "Rounds."),
-        Size("messages", 20_000, 300, "Messages per round."),
+        Size("messages", 20_000, 300, "Messages per round.", least=2),
     ),
     measure,
 )

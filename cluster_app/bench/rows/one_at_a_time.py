@@ -44,7 +44,7 @@ ONE_AT_A_TIME = Benchmark(
     "Latency of one message at a time, against one call to an asynchronous Ray actor.",
     (
         Size("rounds", 5, 1, "Rounds of each side."),
-        Size("messages", 5_000, 100, "Messages, and calls, per round."),
+        Size("messages", 5_000, 100, "Messages, and calls, per round.", least=2),
     ),
     measure,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from cluster_app.bench.rows.every import EVERY
 from tests.bench_table import BEGIN, END, MEASURED, NotMeasured, rows, written
-from tests.tables import README
+from tests.tables import README, section
 
 
 def test_the_table_is_what_was_measured() -> None:
@@ -23,3 +23,10 @@ def test_a_quick_run_is_no_figure() -> None:
     """What only shows that all works can't become a table."""
     with pytest.raises(NotMeasured, match="--quick"):
         rows({"quick": True, "machine": {}, "benchmarks": []})
+
+
+def test_every_benchmark_is_explained() -> None:
+    """README's list has each benchmark by its name, in the order in which they run."""
+    _, _, after = section("Figures").partition(END)
+    names = [line.split("`")[1] for line in after.splitlines() if line.startswith("| `")]
+    assert names == [benchmark.name for benchmark in EVERY]
