@@ -22,10 +22,12 @@ def rows(found: dict[str, Any]) -> str:
     if found["quick"]:
         raise NotMeasured("a run with --quick measures nothing: run make bench")
     machine, versions = found["machine"], found["machine"]["versions"]
+    settings = "".join(f", {name}={value}" for name, value in machine["settings"].items())
     lines = [
         f"Measured on {machine['date']}, with {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory_gb']} GB of memory, {machine['system']}, Python {machine['python']}, "
-        f"Ray {versions['ray']}, xoscar {versions['xoscar']}. Medians, with the lowest and the highest in brackets.",
+        f"Ray {versions['ray']}, xoscar {versions['xoscar']}{settings}. "
+        "Medians, with the lowest and the highest in brackets.",
         "",
         "| benchmark | figure | value | goal | ours | peer |",
         "|---|---|---|---|---|---|",

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cluster_app.config import ClusterConfig
+
 __all__ = ["machine"]
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, versions and the date (UTC)."""
+    """Processor, cores, memory, versions, the date (UTC), and what the environment sets of `ClusterConfig`."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
@@ -20,6 +22,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "settings": _settings(),
         "versions": {name: _version(name) for name in ("cluster-app", "ray", "xoscar", "opentelemetry-sdk")},
     }
 
@@ -33,6 +36,11 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _settings() -> dict[str, str]:
+    names = (f"CLUSTER_APP_{field.upper()}" for field in ClusterConfig.model_fields)
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _version(name: str) -> str | None:

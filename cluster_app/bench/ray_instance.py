@@ -29,7 +29,7 @@ def fresh_ray() -> Iterator[None]:
 def fresh_cluster(*, metrics: bool = True, namespace: str = "cluster_app") -> Iterator[Any]:
     """Start a cluster with one runner on the Ray that is there, for the length of a block.
 
-    All but `metrics` is as users get it by default.
+    All but `metrics` is as users get it: by default, or by their environment.
     """
     import cluster_app
 
