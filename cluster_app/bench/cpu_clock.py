@@ -13,21 +13,14 @@ __all__ = ["cpu_clock"]
 
 
 def cpu_clock(*pids: int) -> Callable[[], float]:
-    """A clock in CPU seconds over this process and those of the `pids`, which are read in steps of 10 ms.
+    """A clock in CPU seconds over this process and those of the `pids`, exact to the nanosecond.
 
-    :raises psutil.NoSuchProcess: by the clock as well, when one of them has ended.
+    :raises OSError: by the clock, when one of them has ended.
     """
-    if not pids:
-        return time.process_time
-    import psutil
-
-    others = [psutil.Process(pid) for pid in pids]
+    # How Linux numbers the CPU clock of a process; C has clock_getcpuclockid(3) for it, Python has nothing.
+    clocks = [~pid << 3 | 2 for pid in pids]
 
     def read() -> float:
-        seconds = time.process_time()
-        for other in others:
-            times = other.cpu_times()
-            seconds += times.user + times.system
-        return seconds
+        return time.process_time() + sum(map(time.clock_gettime, clocks))
 
     return read

@@ -55,8 +55,8 @@ OVERHEAD = Benchmark(
     "What metrics cost: CPU per message over sender and runner, with them and without.",
     (
         Size("rounds", 4, 1, "Rays, each with a cluster that counts and one that does not."),
-        Size("pairs", 6, 2, "Pairs of blocks in each, so that there are 20 or more in all.", least=2),
-        Size("messages", 200_000, 2_000, "Messages per block."),
+        Size("pairs", 6, 2, "Pairs in each, so that there are 20 or more in all.", least=2),
+        Size("messages", 200_000, 2_000, "Messages to each cluster in a pair, in turns."),
         Size("entities", 1_000, 100, "Entities that the messages go to."),
         Size("in_flight", 1_000, 200, "Messages in flight."),
     ),
