@@ -1,8 +1,9 @@
 """CPU per message with metrics on and with metrics off. As a program it prints one JSON line.
 
 It decides how the two are paired: two clusters on one Ray, one of which counts; a pair has some turns of each, of which
-now the one and now the other comes first, so that whatever else the machine does meets both. What counts is the CPU time of the sender and of the runner that works; the
-idle runner's is left out, and the sender's idle connection weighs on both alike.
+now the one and now the other comes first, so that whatever else the machine does meets both. What counts is the CPU
+time of the sender and of the runner that works; the idle runner's is left out, and the sender's idle connection weighs
+on both alike.
 """
 
 from __future__ import annotations
