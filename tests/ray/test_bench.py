@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from cluster_app import cli
-from cluster_app.bench import rounds
-from cluster_app.bench.child import run_child
 from cluster_app.bench.rows.every import EVERY
 from entities import entity
 
@@ -25,7 +23,7 @@ SIDES = {
     "one-at-a-time": ["entities", "raw Ray"],
     "entity-to-entity": ["entity to entity"],
     "overhead": ["metrics on and off"],
-    "instrument": ["plain", "by hand", "instrument"],
+    "instrument": ["in turns"],
     "new-entities": ["new entities"],
     "idle-entities": ["entities", "plain objects"],
     "hosted": ["hosted entities", "raw Ray actors"],
@@ -45,26 +43,8 @@ def needs_what_is_not_here(benchmark: str) -> str:
     return ""
 
 
-@pytest.fixture(scope="module")
-def remembered() -> Iterator[None]:
-    """A side that two benchmarks ask for the very same is run once: each costs a Ray."""
-    lines: dict[str, dict[str, Any]] = {}
-
-    def run(module: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        question = json.dumps([module, dict(asked)])
-        if question not in lines:
-            lines[question] = run_child(module, asked)
-        return lines[question]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounds, "run_child", run)
-        yield
-
-
 @pytest.mark.parametrize("name", [benchmark.name for benchmark in EVERY])
-def test_a_quick_run_of_each_benchmark(
-    name: str, remembered: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_quick_run_of_each_benchmark(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One object on standard output, the same in the file: every side's line, and figures made of them."""
     why_not = needs_what_is_not_here(name)
     if why_not:
@@ -114,6 +94,13 @@ def check_idle(found: dict[str, Any]) -> None:
     assert line["among_many"]["messages"] == line["among_few"]["messages"] == found["asked"]["messages"]
 
 
+def check_instrument(found: dict[str, Any]) -> None:
+    """A figure for each turn of each."""
+    assert list(found["columns"]) == ["plain", "instrumented", "by hand"]
+    for column in found["columns"].values():
+        assert len(column["values"]) == found["asked"]["turns"] and min(column["values"]) > 0
+
+
 def check_pipelined(found: dict[str, Any]) -> None:
     """Each side sent what it was asked to."""
     asked, said = found["asked"], found["rounds"]
@@ -124,6 +111,7 @@ def check_pipelined(found: dict[str, Any]) -> None:
 
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "pipelined": check_pipelined,
+    "instrument": check_instrument,
     "overhead": check_overhead,
     "idle-entities": check_idle,
     "hosted": check_hosted,
