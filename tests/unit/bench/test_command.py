@@ -17,9 +17,10 @@ from cluster_app.bench.rows.every import EVERY
 LINES: dict[str, dict[str, Any]] = {
     "entity_messages": {"messages": 9_000, "elapsed_s": 0.1, "cpu_s": 0.1},
     "ray_calls": {"messages": 400, "elapsed_s": 0.1, "cpu_s": 0.1},
-    "instrumented_calls": dict.fromkeys(
-        ("plain", "instrumented", "opentelemetry"), [{"calls": 10, "elapsed_s": 0.1, "cpu_s": 0.1}]
-    ),
+    "instrumented_calls": {
+        name: [{"calls": 10, "elapsed_s": 0.1, "cpu_s": 0.1}]
+        for name in ("plain", "instrumented", "opentelemetry")
+    },
     "metrics_on_off": {"on_us": [10.0, 11.0], "off_us": [9.9, 10.9]},
     "idle_entities": {"bytes_each": 900.0, "among_few_us": 9.0, "among_many_us": 9.5},
     "plain_objects": {"bytes_each": 90.0},
