@@ -37,13 +37,14 @@ def measure(cluster: Any, entities: int) -> dict[str, Any]:
         pid = hosted.pid.remote().result()
         await_end(pid, GONE_S)
         if number < WARM_UP:
+            _await_counted(cluster, WARM_UP)
             lanes, series = _lanes(cluster), _series(cluster)
             continue
         starts_s.append(elapsed_s)
         pids.append(pid)
     if len(set(pids)) != entities:
         raise WrongValue(f"{entities} entities in {len(set(pids))} processes: not one of its own each")
-    _check_counted(cluster, entities + WARM_UP)
+    _await_counted(cluster, entities + WARM_UP)
     status = cluster.status()
     return {
         "starts_ms": [start_s * 1e3 for start_s in starts_s],
@@ -64,12 +65,18 @@ def _series(cluster: Any) -> int:
     return len(list(cluster.metrics()))
 
 
-def _check_counted(cluster: Any, entities: int) -> None:
-    counted = cluster.metrics()
-    came = counted.value("cluster_entity_activations_total", entity_type=TYPE)
-    went = counted.value("cluster_entity_deactivations_total", entity_type=TYPE, reason="idle")
-    if came != entities or went != entities:
-        raise WrongValue(f"{came:.0f} came and {went:.0f} went of {entities} entities")
+def _await_counted(cluster: Any, entities: int) -> None:
+    """Wait until as many have gone as came: their owner hears of a process's end a little later."""
+    deadline = time.monotonic() + GONE_S
+    while True:
+        counted = cluster.metrics()
+        came = counted.value("cluster_entity_activations_total", entity_type=TYPE)
+        went = counted.value("cluster_entity_deactivations_total", entity_type=TYPE, reason="idle")
+        if came == went == entities:
+            return
+        if time.monotonic() > deadline:
+            raise WrongValue(f"{came:.0f} came and {went:.0f} went of {entities} entities")
+        time.sleep(0.1)
 
 
 def main(arguments: list[str]) -> None:
