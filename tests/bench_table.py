@@ -38,12 +38,9 @@ def rows(found: dict[str, Any]) -> str:
             lines.append(f"| {name} | failed: {_cell(report['failed'])} | | | | |")
             continue
         for figure in report["figures"]:
-            goal = (
-                "" if figure["goal"] is None else f"{figure['goal']}: {'met' if figure['met'] else 'missed'}"
-            )
             sides = (_side(report, figure["ours"]), _side(report, figure["peer"]))
             lines.append(
-                f"| {name} | {_cell(figure['what'])} | {_cell(figure['text'])} | {goal} | {sides[0]} | {sides[1]} |"
+                f"| {name} | {_cell(figure['what'])} | {_cell(figure['text'])} | {figure['verdict']} | {sides[0]} | {sides[1]} |"
             )
     return "\n".join(lines) + "\n"
 

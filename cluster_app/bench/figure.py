@@ -74,6 +74,19 @@ class Figure(NamedTuple):
         unfair = "" if self.fair else f" ({self.peer}: too slow to be fair)"
         return f"{_short(self.value)} {self.unit}{unfair}"
 
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without one, and against a peer that was too slow to show it."""
+        return None if self.goal is None or not self.fair else self.goal.met_by(self.value)
+
+    @property
+    def verdict(self) -> str:
+        """The goal and whether it is met, in words; empty without one."""
+        if self.goal is None:
+            return ""
+        said = {True: "met", False: "missed", None: "not shown"}[self.met]
+        return f"{self.goal}: {said}"
+
     def as_dict(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
         return {
@@ -82,9 +95,10 @@ class Figure(NamedTuple):
             "unit": self.unit,
             "goal": None if self.goal is None else str(self.goal),
             "aim": None if self.goal is None else self.goal.aim,
-            "met": None if self.goal is None else self.goal.met_by(self.value),
+            "met": self.met,
             "fair": self.fair,
             "text": self.text,
+            "verdict": self.verdict,
             "ours": self.ours,
             "peer": self.peer,
         }

@@ -65,11 +65,5 @@ class Report:
         rounds.add_row("median", *(f"{column.median:,.1f}" for column in self.columns.values()))
         figures = Table("figure", "value", "goal")
         for figure in self.figures:
-            figures.add_row(figure.what, figure.text, _verdict(figure))
+            figures.add_row(figure.what, figure.text, figure.verdict)
         return [rounds, figures]
-
-
-def _verdict(figure: Figure) -> str:
-    if figure.goal is None:
-        return ""
-    return f"{figure.goal}: {'met' if figure.goal.met_by(figure.value) else 'missed'}"

@@ -115,6 +115,7 @@ def test_a_peer_slower_than_it_is_known_to_be_is_told(side: str, place: int) -> 
     figures = measured(PIPELINED, at(SPEEDS | {side: 1_900.0})).figures
     assert [figure.fair for figure in figures] == [number != place for number in range(4)]
     assert "too slow to be fair" in figures[place].text
+    assert figures[place].met is None and figures[place].verdict in ("", f"{figures[place].goal}: not shown")
 
 
 def test_a_raw_call_that_takes_longer_than_it_is_known_to_is_told() -> None:
