@@ -38,10 +38,15 @@ def rows(found: dict[str, Any]) -> str:
             lines.append(f"| {name} | failed: {_cell(report['failed'])} | | | | |")
             continue
         for figure in report["figures"]:
-            sides = (_side(report, figure["ours"]), _side(report, figure["peer"]))
-            lines.append(
-                f"| {name} | {_cell(figure['what'])} | {_cell(figure['text'])} | {figure['verdict']} | {sides[0]} | {sides[1]} |"
-            )
+            cells = [
+                name,
+                _cell(figure["what"]),
+                _cell(figure["text"]),
+                figure["verdict"],
+                _side(report, figure["ours"]),
+                _side(report, figure["peer"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
