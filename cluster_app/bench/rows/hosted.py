@@ -59,7 +59,7 @@ HOSTED = Benchmark(
     "Entities with a process of their own that come and go, against raw Ray actors.",
     (
         Size("rounds", 1, 1, "Rounds of each side."),
-        Size("entities", 40, 2, "Entities, and raw actors, one after another."),
+        Size("entities", 40, 1, "Entities, and raw actors, one after another."),
     ),
     measure,
 )
