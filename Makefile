@@ -18,7 +18,7 @@ help:
 	@echo "make demo      replay the flights of 2013 into entities, and check every total"
 	@echo "make test      run every room of tests; print counts and times by room"
 	@echo "make check     lint, format, and both type checkers"
-	@echo "make bench     measure pipelined messages against raw Ray"
+	@echo "make bench     measure all figures, and write them into docs/bench.json and README"
 	@echo "make fmt       rewrite the code in the project's format"
 
 install: $(STAMP)
@@ -51,7 +51,8 @@ check: $(STAMP)
 	$(RUN)/pyright
 
 bench: $(STAMP)
-	@$(RUN)/cluster-app bench pipelined
+	@$(RUN)/cluster-app bench all --out docs/bench.json
+	@$(RUN)/python -m tests.bench_table
 
 fmt: $(STAMP)
 	$(RUN)/ruff check --fix .

@@ -80,30 +80,23 @@ class Broadcaster:
         return Broadcaster(self._ways, timeout_s)
 
 
-class _Everybody:
-    """Stands where a message to one entity has its reference."""
-
-    def __init__(self, entity_type: str) -> None:
-        self._address = EntityAddress(entity_type, "*")
-
-
 class _ShardRoute:
     """The way of a broadcast to one shard, with the names that the client knows a message's way by.
 
     :ivar entity_id: the shard's number: no entity has a number for its id, so the runner finds none and looks closer.
     """
 
-    __slots__ = ("entity_id", "kind", "name", "reference", "slot")
+    __slots__ = ("address", "entity_id", "kind", "name", "slot")
 
-    def __init__(self, kind: BroadcastKind, slot: ShardSlot, everybody: _Everybody) -> None:
+    def __init__(self, kind: BroadcastKind, slot: ShardSlot, everybody: EntityAddress) -> None:
         self.kind = kind
         self.slot = slot
         self.entity_id = slot.shard.number
         self.name = kind.names[1]
-        self.reference = everybody
+        self.address = everybody
 
     def __str__(self) -> str:
-        return f"{self.reference._address}.{self.name} to shard {self.slot.shard}"
+        return f"{self.address}.{self.name} to shard {self.slot.shard}"
 
 
 class Ways:
@@ -127,7 +120,7 @@ class Ways:
         known = self.client.known(definition)
         kind, routes = self._routes.get((definition.name, method), (None, []))
         if kind is None or kind.of is not known:
-            kind, everybody = BroadcastKind(known, method), _Everybody(definition.name)
+            kind, everybody = BroadcastKind(known, method), EntityAddress(definition.name, "*")
             self.client.also_flush(kind)
             routes = [_ShardRoute(kind, slot, everybody) for slot in self.client.slots(definition)]
             self._routes[definition.name, method] = kind, routes

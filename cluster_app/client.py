@@ -29,7 +29,7 @@ from cluster_app.sending import Counted, KnownType, MessageKind, SendingLane, Sh
 from cluster_app.settling import Settling, about, end
 from cluster_app.shard import ShardId, shard_number, shards_of
 from cluster_app.timetable import EARLY_S, Timetable
-from entities.address import check_entity_id
+from entities.address import EntityAddress, check_entity_id
 from entities.declaration import EntityDefinition, define
 from entities.errors import Cancelled, ClusterError, Timeout
 from entities.response import EntityResponse, Settlement
@@ -102,16 +102,16 @@ class Client:
     # What a reference that arrives asks of where it arrives; see `reference.arriving_at`.
     entity = reference
 
-    def outgoing(self, reference: Reference, definition: EntityDefinition, name: str) -> OutgoingMessage:
+    def outgoing(self, address: EntityAddress, definition: EntityDefinition, name: str) -> OutgoingMessage:
         """One message of one entity, bound to its counters and its shard."""
         known = self._types.known(definition)
         kind = self._kinds.get((definition.name, name))
         if kind is None or kind.of is not known:
             kind = self._kinds[definition.name, name] = MessageKind(known, name)
             self._counted.append(kind)
-        number = shard_number(definition.name, reference._address.id, self._config.shards_per_group)
+        number = shard_number(definition.name, address.id, self._config.shards_per_group)
         slot = self._routing.slot(ShardId(definition.options.group, number))
-        return OutgoingMessage(reference, self, kind, slot, None)
+        return OutgoingMessage(address, self, kind, slot, None)
 
     def known(self, definition: EntityDefinition) -> KnownType:
         """A type, as this sender knows it."""

@@ -38,29 +38,30 @@ class OutgoingMessage:
         "_inbox",
         "_now",
         "_pump",
+        "address",
         "client",
         "entity_id",
         "kind",
         "name",
-        "reference",
         "slot",
         "timeout_s",
     )
 
     def __init__(
         self,
-        reference: Reference,
+        address: EntityAddress,
         client: Client,
         kind: MessageKind,
         slot: ShardSlot,
         timeout_s: float | None,
     ) -> None:
-        self.reference = reference
+        # Not its reference, which keeps it: whoever sends one message to each of many would leave cycles behind.
+        self.address = address
         self.client = client
         self.kind = kind
         self.slot = slot
         self.timeout_s = timeout_s
-        self.entity_id = reference._address.id
+        self.entity_id = address.id
         self.name = kind.names[1]
         self._inbox = client.inbox
         self._pump = client.pump
@@ -97,7 +98,7 @@ class OutgoingMessage:
         """The same message with a deadline of its own, in seconds from when it is sent. None: the default."""
         if timeout_s is not None and not isinstance(timeout_s, int | float):
             raise TypeError(f"options(timeout_s={timeout_s!r}): a number of seconds, or None for the default")
-        return OutgoingMessage(self.reference, self.client, self.kind, self.slot, timeout_s)
+        return OutgoingMessage(self.address, self.client, self.kind, self.slot, timeout_s)
 
     def cancel(self, response: EntityResponse[Any]) -> bool:
         """See `EntityResponse.cancel`."""
@@ -119,7 +120,7 @@ class OutgoingMessage:
         except Exception as raised:
             error = MalformedMessage(
                 f"an argument cannot be pickled: {describe(raised)}",
-                address=self.reference._address,
+                address=self.address,
                 method=self.name,
             )
             error.__cause__ = raised
@@ -133,7 +134,7 @@ class OutgoingMessage:
         )
 
     def __str__(self) -> str:
-        return f"{self.reference._address}.{self.name}"
+        return f"{self.address}.{self.name}"
 
     __repr__ = __str__
 
@@ -154,7 +155,7 @@ class Reference:
                 f"{definition.name}.{name} is not a declared message, so it cannot be reached from outside "
                 f"(declared: {declared})"
             )
-        outgoing = self._client.outgoing(self, definition, name)
+        outgoing = self._client.outgoing(self._address, definition, name)
         self.__dict__[name] = outgoing  # found without this method next time
         return outgoing
 

@@ -21,7 +21,7 @@ Refused = Callable[[SendingLane, EntityResponse[Any], int, bool], None]
 
 def about(message: EntityResponse[Any]) -> dict[str, Any]:
     """What an error says of its message."""
-    return {"address": message.route.reference._address, "method": message.route.name}
+    return {"address": message.route.address, "method": message.route.name}
 
 
 def end(

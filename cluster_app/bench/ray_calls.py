@@ -8,27 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from cluster_app.bench.pipeline import Pace, pipelined
 from cluster_app.bench.ray_instance import fresh_ray
+from cluster_app.bench.sums import Sum, sum_after
 
 __all__ = ["main", "measure"]
 
 WARM_UP = 500  # calls
-
-
-class Sum:
-    """The same work as the entity: adds up, and returns the sum."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def increment(self, by: int = 1) -> int:
-        """Add `by` and return the sum."""
-        self.value += by
-        return self.value
 
 
 def measure(messages: int, in_flight: int) -> Pace:
@@ -37,18 +26,15 @@ def measure(messages: int, in_flight: int) -> Pace:
 
     actor: Any = ray.remote(Sum).remote()
     increment = actor.increment
-
-    def values(references: list[Any]) -> Sequence[Any]:
-        return ray.get(references)
-
-    pipelined(lambda _: increment.remote(1), values, lambda n: n + 1, messages=WARM_UP, in_flight=in_flight)
-    return pipelined(
-        lambda _: increment.remote(1),
-        values,
-        lambda n: n + 1 + WARM_UP,
-        messages=messages,
-        in_flight=in_flight,
-    )
+    for before, count in ((0, WARM_UP), (WARM_UP, messages)):
+        pace = pipelined(
+            lambda _: increment.remote(1),
+            ray.get,
+            partial(sum_after, before),
+            messages=count,
+            in_flight=in_flight,
+        )
+    return pace
 
 
 def main(arguments: list[str]) -> None:

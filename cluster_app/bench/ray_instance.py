@@ -1,6 +1,6 @@
-"""A Ray of its own for one side of a comparison.
+"""A Ray of its own for one side of a comparison, and a cluster on it for ours.
 
-It decides how that Ray is started: the same for every side, and never one that runs already.
+It decides how they are started: the same for every side, and never one that runs already.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["fresh_ray"]
+__all__ = ["fresh_cluster", "fresh_ray"]
 
 
 @contextmanager
@@ -22,3 +23,17 @@ def fresh_ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def fresh_cluster(*, metrics: bool = True, namespace: str = "cluster_app") -> Iterator[Any]:
+    """Start a cluster with one runner on the Ray that is there, for the length of a block.
+
+    All but `metrics` is as users get it: by default, or by their environment.
+    """
+    import cluster_app
+
+    config = cluster_app.ClusterConfig(metrics=metrics)
+    with cluster_app.connect(namespace=namespace, config=config) as cluster:
+        yield cluster
+        cluster.shutdown()

@@ -333,8 +333,8 @@ def forge(taster: Taster, name: str) -> OutgoingMessage:
     kind = type(genuine.kind)(genuine.kind.of, "times")
     kind.names = ("poison.Taster", name)
     client._counted.append(kind)
-    genuine.reference._client.register(genuine.kind.of.definition, False, lambda _: None)
-    return OutgoingMessage(genuine.reference, client, kind, genuine.slot, None)
+    client.register(genuine.kind.of.definition, False, lambda _: None)
+    return OutgoingMessage(genuine.address, client, kind, genuine.slot, None)
 
 
 def test_an_undeclared_method_is_no_attribute_of_a_reference(cluster: Cluster) -> None:

@@ -1,0 +1,91 @@
+"""Entities with a process of their own that come and go. As a program it prints one JSON line.
+
+It decides what a start is, from sending the first message to its value, and what must not be left behind: processes,
+live entities, lanes, and series of metrics beyond those that the first of them made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from cluster_app.bench.departure import await_end, still_there
+from cluster_app.bench.hosted_sum import HostedSum
+from cluster_app.bench.pipeline import WrongValue, check_value
+from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+
+__all__ = ["main", "measure"]
+
+TYPE = "HostedSum"
+WARM_UP = 1  # entities
+GONE_S = 30.0  # the longest that one may take to leave
+
+
+def measure(cluster: Any, entities: int) -> dict[str, Any]:
+    """Start so many, each once the one before has gone."""
+    starts_s: list[float] = []
+    pids: list[int] = []
+    lanes, series = 0, 0
+    for number in range(WARM_UP + entities):
+        hosted = cluster.entity(HostedSum, f"hosted-{number}")
+        sent_s = time.perf_counter()
+        value = hosted.increment.remote(1).result()
+        elapsed_s = time.perf_counter() - sent_s
+        check_value(number, value, 1)
+        pid = hosted.pid.remote().result()
+        await_end(pid, GONE_S)
+        if number < WARM_UP:
+            _await_counted(cluster, WARM_UP)
+            lanes, series = _lanes(cluster), _series(cluster)
+            continue
+        starts_s.append(elapsed_s)
+        pids.append(pid)
+    if len(set(pids)) != entities:
+        raise WrongValue(f"{entities} entities in {len(set(pids))} processes: not one of its own each")
+    _await_counted(cluster, entities + WARM_UP)
+    status = cluster.status()
+    return {
+        "starts_ms": [start_s * 1e3 for start_s in starts_s],
+        "left": {
+            "processes": len(still_there(pids)),
+            "entities": status.entities.get(TYPE, 0),
+            "lanes": _lanes(cluster) - lanes,
+            "series": _series(cluster) - series,
+        },
+    }
+
+
+def _lanes(cluster: Any) -> int:
+    return sum(runner.lanes for runner in cluster.status().runners)
+
+
+def _series(cluster: Any) -> int:
+    return len(list(cluster.metrics()))
+
+
+def _await_counted(cluster: Any, entities: int) -> None:
+    """Wait until as many have gone as came: their owner hears of a process's end a little later."""
+    deadline = time.monotonic() + GONE_S
+    while True:
+        counted = cluster.metrics()
+        came = counted.value("cluster_entity_activations_total", entity_type=TYPE)
+        went = counted.value("cluster_entity_deactivations_total", entity_type=TYPE, reason="idle")
+        if came == went == entities:
+            return
+        if time.monotonic() > deadline:
+            raise WrongValue(f"{came:.0f} came and {went:.0f} went of {entities} entities")
+        time.sleep(0.1)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure with the JSON object in the first argument, in a fresh Ray with one runner."""
+    asked = json.loads(arguments[0])
+    with fresh_ray(), fresh_cluster() as cluster:
+        measured = measure(cluster, asked["entities"])
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Entities with a process of their own that come and go: how long a start takes, and what is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
+from cluster_app.bench.figure import AtMost, Figure
+from cluster_app.bench.report import Report
+from cluster_app.bench.rounds import Side, Stage
+
+__all__ = ["HOSTED", "measure"]
+
+OURS, RAW, LEFT = "hosted entity", "raw Ray actor", "left behind"
+START = "ms to the first value"
+
+
+def _says(line: Mapping[str, Any]) -> str:
+    return f"{median(line['starts_ms']):,.0f} ms to the first value"
+
+
+def measure(asked: Mapping[str, int], stage: Stage) -> Report:
+    """Run the rounds of both sides."""
+    ours = Side(
+        "hosted entities", "cluster_app.bench.hosted_entities", {"entities": asked["entities"]}, _says
+    )
+    raw = Side("raw Ray actors", "cluster_app.bench.ray_actor_starts", {"entities": asked["entities"]}, _says)
+    rounds = stage.play([ours, raw], asked["rounds"])
+    columns = {
+        OURS: Column(START, [start for line in rounds[ours.name] for start in line["starts_ms"]]),
+        RAW: Column(START, [start for line in rounds[raw.name] for start in line["starts_ms"]]),
+        LEFT: Column("left", [float(sum(line["left"].values())) for line in rounds[ours.name]]),
+    }
+    figures = [
+        Figure(
+            "start of a hosted entity, against a raw Ray actor's",
+            columns[OURS].median / columns[RAW].median,
+            "times",
+            AtMost(1.1, 1.0),
+            OURS,
+            RAW,
+        ),
+        Figure(
+            f"processes, entities, lanes and series left after {asked['entities']} hosted entities",
+            max(columns[LEFT].values),
+            "left",
+            AtMost(0, 0),
+            LEFT,
+        ),
+    ]
+    return Report("hosted", asked, columns, figures, rounds)
+
+
+HOSTED = Benchmark(
+    "hosted",
+    "Entities with a process of their own that come and go, against raw Ray actors.",
+    (
+        Size("rounds", 1, 1, "Rounds of each side."),
+        Size("entities", 40, 1, "Entities, and raw actors, one after another."),
+    ),
+    measure,
+)

@@ -1,0 +1,50 @@
+"""One message at a time against one call at a time to a raw asynchronous Ray actor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.figure import AtMost, Figure
+from cluster_app.bench.report import Report
+from cluster_app.bench.rounds import Stage
+from cluster_app.bench.rows.latencies import latencies, latency_side
+
+__all__ = ["ONE_AT_A_TIME", "measure"]
+
+RAW_REFERENCE_US = 1_400  # the slowest p50 once measured of an asynchronous actor, with two cores
+
+
+def measure(asked: Mapping[str, int], stage: Stage) -> Report:
+    """Run the rounds of both sides."""
+    rounds = stage.play(
+        [
+            latency_side("entities", "entity_one_at_a_time", messages=asked["messages"]),
+            latency_side("raw Ray", "ray_one_at_a_time", messages=asked["messages"]),
+        ],
+        asked["rounds"],
+    )
+    columns = latencies(rounds)
+    ours, peer = "entities p50", "raw Ray p50"
+    raw_us = columns[peer].median
+    figure = Figure(
+        "p50 of one message at a time, against raw Ray",
+        columns[ours].median / raw_us,
+        "times",
+        AtMost(1.3, 1.0),
+        ours,
+        peer,
+        fair=raw_us <= RAW_REFERENCE_US,
+    )
+    return Report("one-at-a-time", asked, columns, [figure], rounds)
+
+
+ONE_AT_A_TIME = Benchmark(
+    "one-at-a-time",
+    "Latency of one message at a time, against one call to an asynchronous Ray actor.",
+    (
+        Size("rounds", 5, 1, "Rounds of each side."),
+        Size("messages", 5_000, 100, "Messages, and calls, per round.", least=2),
+    ),
+    measure,
+)
