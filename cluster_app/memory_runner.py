@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from cluster_app.client import Client
@@ -15,6 +16,7 @@ from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport
 from cluster_app.leadership import NotLeading
 from cluster_app.local import LocalLane
+from cluster_app.memory_annex import MemoryAnnexes
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.runner import Runner
 from cluster_app.stepped_loop import SteppedLoop
@@ -36,6 +38,7 @@ class MemoryRunner:
         directory: Directory,
         transport: Transport,
         definitions: dict[str, EntityDefinition],
+        report: Callable[[str, Recorder, bool], None],
     ) -> None:
         self.recorder = Recorder(enabled=config.metrics)
         self.alive = True
@@ -69,6 +72,10 @@ class MemoryRunner:
         )
         local.join(self.client, self.runner)
         neighbourhood.join(self.client)
+        self.annexes = MemoryAnnexes(
+            self.runner, config, loop, transport, directory, neighbourhood, self._awake, report
+        )
+        self.runner.host.supervise(self.annexes)
         self._tasks = [loop.create_task(self._renew()), loop.create_task(self._sweep())]
 
     def _tick(self) -> None:
@@ -140,6 +147,7 @@ class MemoryRunner:
         """End at once; nothing more is answered."""
         self.alive = False
         self.runner.host.crew.stop()
+        self.annexes.kill_all()
         for task in [*self._tasks, *self._exchanges]:
             task.cancel()
         self.recorder.close()
@@ -164,3 +172,4 @@ class MemoryRunner:
         """Move its counts into its recorder."""
         self.runner.flush()
         self.client.flush()
+        self.annexes.flush()

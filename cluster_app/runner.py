@@ -17,6 +17,7 @@ from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
+from cluster_app.resolved import needs_objects, resolved
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
 from cluster_app.tenure import Tenure
@@ -352,10 +353,9 @@ class Runner:
 
     def _resolve_first(self, delivery: Delivery) -> None:
         """A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one."""
-        attach = self._codec.attach
-        kwargs = delivery.kwargs or {}
-        if any(isinstance(a, attach) for a in (*delivery.args, *kwargs.values())):
-            delivery.prepare = partial(_resolved, attach)
+        # An entity with a process of its own gets the reference, and the object there.
+        if not delivery.message.hosted.apart and needs_objects(self._codec.attach, delivery):
+            delivery.prepare = partial(resolved, self._codec.attach)
 
     # -- entities of this process that send to each other
 
@@ -488,12 +488,6 @@ class _LocalOrigin:
         self._unanswered.pop(delivery.sequence, None)
         error = RunnerUnavailable("its shard moves to another runner", shard=str(shard), may_have_run=False)
         self._answered(self._lane, delivery.sequence, None, error)
-
-
-async def _resolved(attach: tuple[type, ...], delivery: Delivery) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    args = [await a if isinstance(a, attach) else a for a in delivery.args]  # type: ignore[misc]  # Ray's are awaitable
-    kwargs = {k: await v if isinstance(v, attach) else v for k, v in (delivery.kwargs or {}).items()}  # type: ignore[misc]
-    return tuple(args), kwargs
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from entities.annex import hand_on
 from entities.declaration import EntityDefinition, MessageDeclaration
 from entities.delivery import Delivery
 from entities.mailbox import Mailbox
@@ -97,6 +98,8 @@ class HostedMessage:
         self.name = declaration.name
         self.function = declaration.function
         self.is_async = declaration.is_async
+        if hosted.apart:  # it runs elsewhere, and is waited for here
+            self.function, self.is_async = hand_on, True
         self.took_ok: list[float] = []
         self.took_error: list[float] = []
         self._cells: dict[str, HistogramCell] = {}
@@ -125,6 +128,7 @@ class HostedMessage:
 class HostedType:
     """One entity type on one host: its live table, and its counts since the last flush.
 
+    :ivar apart: each of its entities has a process of its own.
     :ivar live: id to activation, the table that the gauges are read from.
     :ivar waiting: the activations that have a mailbox now.
     """
@@ -133,6 +137,7 @@ class HostedType:
         "_cells",
         "activated",
         "activation_took",
+        "apart",
         "deactivated",
         "definition",
         "hooks",
@@ -150,6 +155,7 @@ class HostedType:
 
         self.host = host
         self.definition = definition
+        self.apart = definition.options.hosting == "actor"
         self.messages = {name: HostedMessage(self, m) for name, m in definition.messages.items()}
         # A hook that is not overridden costs nothing: such an entity is activated and let go in place.
         self.hooks = (
