@@ -104,6 +104,10 @@ class Link(Protocol):
         """Wait for news, or for the time to lend anew."""
         ...
 
+    async def states(self) -> bytes:
+        """The entity's public attributes, as `read_states` writes them."""
+        ...
+
     async def leave(self, reason: str) -> Left:
         """Ask the entity to go."""
         ...

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
+from cluster_app.entity_states import read_states
 from cluster_app.envelope import Atoms, Codec, Packed
 from cluster_app.lent_lease import LentLease
 from cluster_app.reference import arriving_at
@@ -195,6 +196,10 @@ class AnnexedEntity:
                 timer.cancel()
         wants_out, self._wants_out = self._wants_out, False
         return News(self.lease.mark(), wants_out, self._over)
+
+    def states(self) -> bytes:
+        """The entity's public attributes, as `read_states` writes them."""
+        return read_states(self.host, self._tenancy.entity_type, [self._tenancy.entity_id])[1]
 
     async def leave(self, reason: str) -> Left:
         """Let the entity go; or, asked to for idleness only, say how long it wants to stay."""

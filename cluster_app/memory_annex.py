@@ -171,6 +171,12 @@ class _MemoryLink:
     async def news(self, lent: Lent) -> News:
         return await self._ask(lambda entity: entity.news(lent))
 
+    async def states(self) -> bytes:
+        async def read(entity: AnnexedEntity) -> bytes:
+            return entity.states()
+
+        return await self._ask(read)
+
     async def leave(self, reason: str) -> Left:
         left = await self._ask(lambda entity: entity.leave(reason))
         process = self._process

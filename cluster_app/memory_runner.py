@@ -11,7 +11,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.directory import Directory
-from cluster_app.entity_states import living_ids, read_states
+from cluster_app.entity_states import living_ids, read_states, read_states_apart
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport
 from cluster_app.leadership import NotLeading
@@ -163,7 +163,11 @@ class MemoryRunner:
         while ids:
             if self._loop.time() >= self.runner.until:
                 raise ConnectionError(f"runner {self.runner.runner_id} did not answer")
-            looked_at, data = read_states(host, entity_type, ids)
+            hosted = host.hosted(entity_type)
+            if hosted is not None and hosted.apart:
+                looked_at, data = await read_states_apart(host, entity_type, ids)
+            else:
+                looked_at, data = read_states(host, entity_type, ids)
             chunks.append(data)
             del ids[:looked_at]
         return chunks

@@ -150,6 +150,10 @@ class OwnedAnnex:
         if number is not None:
             self._link.cancel(number)
 
+    async def states(self) -> bytes:
+        """The entity's public attributes, as `read_states` writes them."""
+        return await self._link.states()
+
     # -- its end
 
     async def leave(self, reason: str) -> Left:

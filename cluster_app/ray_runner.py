@@ -15,17 +15,18 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cluster_app.client import Client
-from cluster_app.cluster import Cluster
 from cluster_app.code import load, travels_by_value
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
-from cluster_app.entity_states import living_ids, read_states
+from cluster_app.entity_states import living_ids, read_states, read_states_apart
 from cluster_app.envelope import Codec
 from cluster_app.grants import Lease
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
+from cluster_app.ray_annex import RayAnnexes
 from cluster_app.ray_backend import RayBackend, inside
 from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here, wait_for
+from cluster_app.ray_inside import Inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
@@ -37,19 +38,6 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
-
-
-class _Inside(Cluster):
-    """A connection as entities get it: it is the runner's own, so leaving it ends nothing."""
-
-    def close(self) -> None:
-        """Do nothing: the runner goes on."""
-
-    def shutdown(self) -> None:
-        """Refuse: the caller would end itself half-way."""
-        raise RuntimeError(
-            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
-        )
 
 
 @ray.remote
@@ -104,11 +92,13 @@ class RunnerActor:
         )
         local.join(client, runner)
         neighbourhood.join(client)
+        self._annexes = RayAnnexes(runner, namespace, config, node_id, codec, neighbourhood)
+        runner.host.supervise(self._annexes)
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
         # What connect() gives in this process: it sends through the runner's own client.
-        inside[namespace] = _Inside(client, RayBackend(namespace, self._reporter), config)
+        inside[namespace] = Inside(client, RayBackend(namespace, self._reporter), config)
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()
@@ -152,6 +142,9 @@ class RunnerActor:
         """See `read_states`; a control operation, so it is in no count."""
         if boottime() >= self._runner.until:
             await self._runner.opened()  # suspended: no state leaves either
+        hosted = self._runner.host.hosted(entity_type)
+        if hosted is not None and hosted.apart:
+            return await read_states_apart(self._runner.host, entity_type, ids)
         return read_states(self._runner.host, entity_type, ids)
 
     async def learn(self, data: bytes) -> None:
@@ -185,6 +178,8 @@ class RunnerActor:
         definition = load(shipped)
         if shipped.by_value:
             travels_by_value(shipped.module)
+        if definition.options.hosting == "actor":
+            self._annexes.shipped[definition.digest] = data  # goes on to the processes of its entities
         self._runner.host.register(definition)
         return definition
 

@@ -169,6 +169,11 @@ class NodeAgent:
         with self._lock:
             return tuple(self._live)
 
+    def has_ended(self, process: str) -> bool:
+        """Whether this process has ended, or was said to, for as long as its name is remembered."""
+        with self._lock:
+            return process in self._ended or process in self._tombstones
+
     def pids(self) -> dict[str, int]:
         """The process id of each of `processes()`, 0 where it reported none.
 
