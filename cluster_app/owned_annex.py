@@ -92,7 +92,9 @@ class OwnedAnnex:
 
     def call(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> asyncio.Future[Any]:
         """Hand a message on."""
-        return asyncio.ensure_future(self._call(delivery, args, kwargs))
+        answer = asyncio.ensure_future(self._call(delivery, args, kwargs))
+        answer.add_done_callback(_heard)
+        return answer
 
     async def _call(self, delivery: Delivery, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.ended or self._burial is not None:
@@ -171,6 +173,12 @@ class OwnedAnnex:
         await asyncio.shield(self._burial)
         if self._listening is not None:
             self._listening.cancel()
+
+
+def _heard(answer: asyncio.Future[Any]) -> None:
+    """Nobody has to be there any more to hear how a message ended."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _malformed(delivery: Delivery, detail: str) -> MalformedMessage:

@@ -43,7 +43,7 @@ class AgentActor:
         )  # watched since they called: their pid cannot be a stranger's by now
         self._elsewhere: dict[str, str] = {}  # processes that belong to a runner here, by node
         self._mourners: dict[str, list[asyncio.Future[None]]] = {}
-        self._wanted: list[asyncio.Future[None]] = []
+        self._wanted: dict[str, asyncio.Future[None]] = {}  # by process: done when its next report is wanted
         self._news: list[asyncio.Future[None]] = []
         self._looked_back = False
 
@@ -163,6 +163,9 @@ class AgentActor:
         self._agent.merge(report)
         if report.final:
             self._reported.pop(report.process, None)
+            held = self._wanted.pop(report.process, None)
+            if held is not None and not held.done():
+                held.set_result(None)  # a process that wants to end waits for all its calls
             descriptor = self._watched.pop(report.process, None)
             if descriptor is not None and not report.process.startswith("runner-"):
                 asyncio.get_running_loop().remove_reader(descriptor)
@@ -179,8 +182,10 @@ class AgentActor:
         if generation < self._generation:
             return self._generation
         wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wanted.append(wanted)
+        self._wanted[report.process] = wanted
         await asyncio.wait([wanted], timeout=self._report_s)
+        if self._wanted.get(report.process) is wanted:
+            del self._wanted[report.process]
         return self._generation
 
     async def collect(self, within_s: float = 2.0) -> tuple[Totals, Totals]:
@@ -188,7 +193,10 @@ class AgentActor:
         await self.ready()
         self._generation += 1
         mine = self._generation
-        self._wake(self._wanted)
+        for wanted in self._wanted.values():
+            if not wanted.done():
+                wanted.set_result(None)
+        self._wanted.clear()
         deadline = time.monotonic() + within_s
         while any(self._reported.get(process, 0) < mine for process in self._agent.processes()):
             left = deadline - time.monotonic()

@@ -428,6 +428,8 @@ class Runner:
 
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
         self._lanes.pop(key, None)
+        if lane.listener is not None:
+            lane.listener()  # nothing will come any more; a process that wants to end waits for all its calls
         for delivery in list(lane.unanswered.values()):
             if not delivery.started:
                 self.host.cancel(delivery)
