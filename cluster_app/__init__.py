@@ -3,15 +3,13 @@
 ``connect`` gives a `Cluster`; ``cluster.entity(Type, id)`` a reference to the one live entity of that address.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from cluster_app.floors import check_floors
 
 check_floors()  # before the first import of another floor, which would fail in some other way
 
-from cluster_app.cluster import Cluster  # noqa: E402  # see above
-from cluster_app.code import TypeConflict  # noqa: E402
-from cluster_app.config import ClusterConfig  # noqa: E402
-from cluster_app.gathering import as_completed, gather  # noqa: E402
-from cluster_app.version import VersionMismatch, __version__  # noqa: E402
+from cluster_app.version import VersionMismatch, __version__  # noqa: E402  # see above
 from entities import (  # noqa: E402
     ActivationFailed,
     AlreadyProcessingMessage,
@@ -33,6 +31,12 @@ from entities import (  # noqa: E402
     entity,
     message,
 )
+
+if TYPE_CHECKING:
+    from cluster_app.cluster import Cluster
+    from cluster_app.code import TypeConflict
+    from cluster_app.config import ClusterConfig
+    from cluster_app.gathering import as_completed, gather
 
 __all__ = [
     "ActivationFailed",
@@ -64,10 +68,30 @@ __all__ = [
     "message",
 ]
 
+# Loaded when first asked for. A module that declares entities asks for none of it, and neither does the process of its
+# own that one of them may have: it starts in less time so.
+_LATER = {
+    "Cluster": "cluster_app.cluster",
+    "ClusterConfig": "cluster_app.config",
+    "TypeConflict": "cluster_app.code",
+    "as_completed": "cluster_app.gathering",
+    "gather": "cluster_app.gathering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(module), name)
+    return value
+
 
 def connect(
-    address: str | None = None, *, namespace: str = "cluster_app", config: ClusterConfig | None = None
-) -> Cluster:
+    address: str | None = None, *, namespace: str = "cluster_app", config: "ClusterConfig | None" = None
+) -> "Cluster":
     """Connect to the cluster of this namespace on Ray, starting its service if there is none.
 
     An initialised Ray is used as it is; else ``ray.init(address)`` decides by its own rules, and what it starts ends

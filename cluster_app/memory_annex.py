@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
 from cluster_app.annexed_entity import AnnexedEntity
-from cluster_app.client import Client, Directory
+from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
+from cluster_app.directory import Directory
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Transport
 from cluster_app.lent_lease import LentWay

@@ -17,11 +17,7 @@ from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
-__all__ = ["RayBackend", "inside"]
-
-
-# The connections of a runner's process, by namespace.
-inside: dict[str, Any] = {}
+__all__ = ["RayBackend"]
 
 
 class RayBackend:

@@ -9,9 +9,11 @@ Ray has no class of this name in its listings: each entity type gets a subclass 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import ray
@@ -21,15 +23,14 @@ from cluster_app.annex_calls import Call, Lent, Reply, Tenancy
 from cluster_app.annexed_entity import AnnexedEntity
 from cluster_app.client import Client
 from cluster_app.code import load, travels_by_value
-from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec, Packed
 from cluster_app.lent_lease import LentWay
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_backend import RayBackend, inside
 from cluster_app.ray_calls import agent_name, boottime, find_actor, here
-from cluster_app.ray_inside import Inside
+from cluster_app.ray_inside import offer_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
+from cluster_app.reference import connections
 from entities import response
 from observe.recorder import Recorder
 
@@ -95,7 +96,8 @@ class EntityActor:
         # By its module: this class may be pickled with its globals, and a name imported here would be a copy.
         response.RUNNER_THREADS.add(threading.get_ident())
         await self._be_admitted()
-        config = ClusterConfig.model_validate_json(self._config)
+        # The same figures without the class, which checks them: loading that takes a tenth of a process's start.
+        config: Any = SimpleNamespace(**json.loads(self._config))
         shipped = pickle.loads(self._shipped)
         definition = load(shipped)
         if shipped.by_value:
@@ -125,8 +127,9 @@ class EntityActor:
             LentWay(entity.lease, loop),
         )
         neighbourhood.join(client)
+        connections.append(client)  # a reference that the entity itself unpickles leads out by it
         self._reporter = Reporter(self._namespace, self._tenancy.process, recorder, self._flush)
-        inside[self._namespace] = Inside(client, RayBackend(self._namespace, self._reporter), config)
+        offer_inside(self._namespace, client, self._reporter, self._config)
         entity.lease.mark()
 
     async def _be_admitted(self) -> None:

@@ -1,20 +1,42 @@
-"""A connection as entities get it."""
+"""A connection as entities get it: it is their process's own.
+
+Made when an entity first connects, for few do, and what it takes need not be loaded before.
+"""
 
 from __future__ import annotations
 
-from cluster_app.cluster import Cluster
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Inside"]
+from cluster_app.client import Client
+
+if TYPE_CHECKING:
+    from cluster_app.cluster import Cluster
+    from cluster_app.ray_reporter import Reporter
+
+__all__ = ["connection_inside", "offer_inside"]
+
+# What connections are made of, and those that are made, by namespace.
+_parts: dict[str, tuple[Client, Reporter, str]] = {}
+_made: dict[str, Any] = {}
 
 
-class Inside(Cluster):
-    """It is the process's own, so leaving it ends nothing."""
+def offer_inside(namespace: str, client: Client, reporter: Reporter, config: str) -> None:
+    """From now on `connect()` in this process gives a connection that sends through this client.
 
-    def close(self) -> None:
-        """Do nothing: the process goes on."""
+    :param config: the cluster's figures, as JSON.
+    """
+    _parts[namespace] = (client, reporter, config)
 
-    def shutdown(self) -> None:
-        """Refuse: the caller would end itself half-way."""
-        raise RuntimeError(
-            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
-        )
+
+def connection_inside(namespace: str) -> Cluster | None:
+    """The connection of a process that holds entities; None in any other."""
+    if namespace in _parts and namespace not in _made:
+        from cluster_app.config import ClusterConfig
+        from cluster_app.ray_backend import RayBackend
+        from cluster_app.ray_inside_cluster import InsideCluster
+
+        client, reporter, config = _parts[namespace]
+        backend = RayBackend(namespace, reporter)
+        _made[namespace] = InsideCluster(client, backend, ClusterConfig.model_validate_json(config))
+    found: Cluster | None = _made.get(namespace)
+    return found

@@ -24,9 +24,8 @@ from cluster_app.grants import Lease
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.ray_annex import RayAnnexes
-from cluster_app.ray_backend import RayBackend, inside
 from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here, wait_for
-from cluster_app.ray_inside import Inside
+from cluster_app.ray_inside import connection_inside, offer_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
@@ -98,7 +97,8 @@ class RunnerActor:
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
         # What connect() gives in this process: it sends through the runner's own client.
-        inside[namespace] = Inside(client, RayBackend(namespace, self._reporter), config)
+        offer_inside(namespace, client, self._reporter, config.model_dump_json())
+        connection_inside(namespace)  # references that arrive here need one
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()
