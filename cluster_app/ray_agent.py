@@ -54,7 +54,10 @@ class AgentActor:
         """Answer once the agent is up; after a restart, look for the processes that ended meanwhile."""
         if not self._looked_back:
             self._looked_back = True
-            for process, pid in self._agent.pids().items():
+            # Those that belong to a runner first: should that have ended, they must end before it counts as dead.
+            for process, pid in sorted(
+                self._agent.pids().items(), key=lambda item: owner_of(item[0]) is None
+            ):
                 await self.watch(process, pid)
 
     async def watch(self, process: str, pid: int) -> None:
@@ -86,7 +89,8 @@ class AgentActor:
         # Into the journal: an agent after this one must know of it too.
         self._agent.merge(Report(process, 0, time.time(), Totals(), pid=pid))
         await self.watch(process, pid)
-        self._seen_alive.add(process)
+        if process in self._watched:
+            self._seen_alive.add(process)
         return process in self._watched
 
     async def bury(self, process: str, grace_s: float) -> None:
@@ -104,10 +108,12 @@ class AgentActor:
         self._mourners.setdefault(process, []).append(gone)
         if grace_s:
             await asyncio.wait([gone], timeout=grace_s)
-        self._end(process)
-        await gone
+        while not gone.done():  # again and again: an agent that has just restarted may not do it at first
+            self._end(process)
+            await asyncio.wait([gone], timeout=1.0)
 
     def _end(self, process: str) -> None:
+        """Kill it, if its pid is surely its own: one read in the journal may be a stranger's by now."""
         descriptor = self._watched.get(process)
         if descriptor is not None and process in self._seen_alive:
             with contextlib.suppress(ProcessLookupError):

@@ -85,6 +85,7 @@ class EntityActor:
         self._shipped = shipped
         self._agent = agent
         self._agent_node = agent_node
+        self._ready = False
         self._entity: AnnexedEntity
 
     def __repr__(self) -> str:
@@ -98,11 +99,13 @@ class EntityActor:
         await self._be_admitted()
         # The same figures without the class, which checks them: loading that takes a tenth of a process's start.
         config: Any = SimpleNamespace(**json.loads(self._config))
+        recorder = Recorder(enabled=config.metrics)
+        # Before its code is loaded, which may take long: whoever collects the counts waits for every process admitted.
+        self._reporter = Reporter(self._namespace, self._tenancy.process, recorder, self._flush)
         shipped = pickle.loads(self._shipped)
         definition = load(shipped)
         if shipped.by_value:
             travels_by_value(shipped.module)
-        recorder = Recorder(enabled=config.metrics)
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         self._entity = entity = AnnexedEntity(
@@ -126,9 +129,9 @@ class EntityActor:
             self._wake_soon,
             LentWay(entity.lease, loop),
         )
+        self._ready = True
         neighbourhood.join(client)
         connections.append(client)  # a reference that the entity itself unpickles leads out by it
-        self._reporter = Reporter(self._namespace, self._tenancy.process, recorder, self._flush)
         offer_inside(self._namespace, client, self._reporter, self._config)
         entity.lease.mark()
 
@@ -187,6 +190,9 @@ class EntityActor:
         self._reporter.end()
 
     def _flush(self) -> None:
+        if not self._ready:
+            return
+
         async def flush() -> None:
             self._entity.flush()
 
