@@ -73,8 +73,8 @@ async def read_states_apart(host: EntityHost, entity_type: str, ids: Sequence[st
     for entity_id in ids:
         looked_at += 1
         activation = live.get(entity_id)
-        if activation is None or activation.phase is Phase.STARTING:
-            continue
+        if activation is None or activation.phase is Phase.STARTING or not activation.hosted.apart:
+            continue  # the last: of older code, which had none
         annex: Any = activation.entity
         try:
             data: bytes = await annex.states()

@@ -7,6 +7,7 @@ a slot times a million.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from entities.annex import hand_on
@@ -96,7 +97,7 @@ class HostedMessage:
         self.hosted = hosted
         self.declaration = declaration
         self.name = declaration.name
-        self.function = declaration.function
+        self.function: Callable[..., Any] = declaration.function
         self.is_async = declaration.is_async
         if hosted.apart:  # it runs elsewhere, and is waited for here
             self.function, self.is_async = hand_on, True

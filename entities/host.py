@@ -331,7 +331,7 @@ class EntityHost:
                         delivery.task.cancel()
                 had_come_to_life = activation.phase is not Phase.STARTING
                 unstarted.extend(self._leave(activation))
-                if hosted.apart:
+                if activation.hosted.apart:
                     self.supervision.abandon(activation)
                 if had_come_to_life:
                     self._count_gone(activation, "lost")

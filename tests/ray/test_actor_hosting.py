@@ -20,11 +20,13 @@ from cluster_app import (
     HandlerError,
     RunnerNotRegistered,
     RunnerUnavailable,
+    connect,
     entity,
     message,
 )
 from tests.conftest import Counts
 from tests.ray.seen import seen
+from tests.ray.test_kill_agent import agent_pid
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -92,6 +94,11 @@ class Guest(Entity):
     @message
     def pid(self) -> int:
         return os.getpid()
+
+    @message
+    async def connect_and_ask(self, namespace: str, name: str) -> int:
+        with connect(namespace=namespace) as cluster:
+            return await cluster.entity(Guest, name).pid.remote()
 
 
 @entity(hosting="actor", num_gpus=8)
@@ -206,12 +213,15 @@ def _depth(cluster: Cluster, entity_type: str) -> float:
     return cluster.metrics().value("cluster_mailbox_depth", entity_type=entity_type)
 
 
-def test_messages_go_from_process_to_process_and_a_circle_is_seen(file_cluster: Cluster) -> None:
+def test_messages_go_from_process_to_process_and_a_circle_is_seen(
+    file_cluster: Cluster, namespace: str
+) -> None:
     """Each sends with the chain it stands in, so the third leg of a circle ends as CallCycle; each is counted."""
     counts = Counts(file_cluster)
     one, other = (file_cluster.entity(Guest, name) for name in ("one", "other"))
     reached = one.pass_on.remote(other, 1).result(timeout_s=20)
     assert reached not in {one.pid.remote().result(timeout_s=20), os.getpid()}
+    assert one.connect_and_ask.remote(namespace, "other").result(timeout_s=20) == reached
 
     with pytest.raises(HandlerError) as failed:
         one.pass_on.remote(other, 2).result(timeout_s=20)
@@ -222,7 +232,7 @@ def test_messages_go_from_process_to_process_and_a_circle_is_seen(file_cluster: 
 
     seen(file_cluster, lambda status: not status.entities.get("Guest"), within_s=15)
     counts.refresh()  # what the processes sent themselves reached the agent before they ended
-    assert counts.of("cluster_messages_sent_total", entity_type="Guest") == 3 + 1 + 2
+    assert counts.of("cluster_messages_sent_total", entity_type="Guest") == 2 + 1 + 2 + 3
     counts.check_invariants("Guest")
 
 
@@ -264,6 +274,26 @@ def test_a_process_that_cannot_hold_its_entity_is_told_of_in_time(
         assert isinstance(refused.value.__cause__, LookupError)
     seen(file_cluster, lambda status: not status.entities.get(kind.__name__), within_s=5)
     assert kind.__name__ not in actors().values()
+
+
+def test_a_process_is_seen_to_its_end_through_the_death_of_its_agent(
+    file_cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """The next agent knows it from the journal: whether it goes by itself or is killed, another one follows."""
+    diary = file_cluster.entity(BriefDiary, str(tmp_path / "brief"))
+    first, _ = diary.look.remote().result(timeout_s=20)
+    agent = agent_pid(file_cluster, namespace)
+    os.kill(agent, signal.SIGKILL)
+    agent_pid(file_cluster, namespace, other_than=agent)
+    until(lambda: not alive(first), within_s=15)
+    second, met_alive = diary.look.remote().result(timeout_s=20)
+    assert second != first and not met_alive
+
+    os.kill(second, signal.SIGKILL)
+    until(lambda: not alive(second), within_s=5)
+    seen(file_cluster, lambda status: not status.entities.get("BriefDiary"), within_s=5)
+    third, met_alive = diary.look.remote().result(timeout_s=20)
+    assert third != second and not met_alive
 
 
 def test_a_killed_runner_takes_its_entities_processes_along(own_ray_cluster: Cluster, tmp_path: Path) -> None:

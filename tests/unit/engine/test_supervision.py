@@ -94,7 +94,9 @@ class Stage:
         host.register(define(Giant))
         return host
 
-    def annex(self, activation: Activation, lost: Callable[[], None], _: Callable[[], None]) -> FakeAnnex:
+    def annex(
+        self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]
+    ) -> FakeAnnex:
         self.annexes.append(FakeAnnex(lost))
         return self.annexes[-1]
 
