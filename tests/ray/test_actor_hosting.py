@@ -24,6 +24,8 @@ from cluster_app import (
     entity,
     message,
 )
+from cluster_app.ray_annex import actor_name
+from entities import EntityAddress
 from tests.conftest import Counts
 from tests.ray.seen import seen
 from tests.ray.test_kill_agent import agent_pid
@@ -56,6 +58,10 @@ class Diary(Entity):
     @message
     async def stand(self) -> None:
         await asyncio.Event().wait()
+
+    @message
+    def put_away(self) -> None:
+        self.deactivate()
 
     @message
     def weigh(self, something: Any) -> int:
@@ -199,13 +205,22 @@ def test_a_killed_process_is_lost_and_the_next_one_meets_it_dead(
 
     assert diary.weigh.remote(ray.put(b"y" * 5_000_000)).result(timeout_s=20) == 5_000_000
     assert dict(file_cluster.states(LongDiary)) == {str(tmp_path / "long"): {"met_alive": False}}
+
+    going, looking = (
+        diary.put_away.remote(),
+        diary.look.remote(),
+    )  # the second arrives while the process still goes
+    going.result(timeout_s=20)
+    third, met_alive = looking.result(timeout_s=20)
+    assert third not in (pid, successor) and not met_alive
     counts.refresh()
     kind = {"entity_type": "LongDiary"}
-    assert counts.of("cluster_entity_activations_total", **kind) == 2
-    assert counts.of("cluster_entity_deactivations_total", **kind) == 1
+    assert counts.of("cluster_entity_activations_total", **kind) == 3
+    assert counts.of("cluster_entity_deactivations_total", **kind) == 2
     assert counts.of("cluster_entity_deactivations_total", **kind, reason="lost") == 1
+    assert counts.of("cluster_entity_deactivations_total", **kind, reason="explicit") == 1
     assert counts.of("cluster_errors_total", **kind, type="RunnerUnavailable") == 1
-    assert counts.of("cluster_messages_received_total", **kind) == 6
+    assert counts.of("cluster_messages_received_total", **kind) == 8
     counts.check_invariants("LongDiary")
 
 
@@ -314,3 +329,11 @@ def test_a_killed_runner_takes_its_entities_processes_along(own_ray_cluster: Clu
     own_ray_cluster.shutdown()
     assert not alive(successor)
     assert "OrphanedDiary" not in actors().values()
+
+
+def test_the_names_that_ray_lists_are_readable_and_differ() -> None:
+    """As the address is printed; what cannot be printed, or is long, is told apart by a digest."""
+    assert actor_name(EntityAddress("Forecast", "lax")) == "entity-Forecast/lax"
+    odd = [actor_name(EntityAddress("T", entity_id)) for entity_id in ("\x00", "\x01", "x" * 500, "x" * 501)]
+    assert len(set(odd)) == 4
+    assert all(name.isprintable() and len(name) < 250 for name in odd)
