@@ -25,12 +25,12 @@ from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.owned_annex import OwnedAnnex
 from cluster_app.ray_calls import agent_name, boottime, find_actor
 from cluster_app.ray_entity import EntityActor, read_reply, write_call
+from cluster_app.ray_hindrance import hindrance
 from cluster_app.runner import Runner
 from entities.activation import Activation
 from entities.address import EntityAddress
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.declaration import EntityDefinition
-from entities.demand import Demand
 from entities.errors import ActivationFailed, RunnerNotRegistered, Unknown, describe
 
 __all__ = ["RayAnnexes", "actor_name"]
@@ -202,7 +202,7 @@ class _RayLink:
         if self._begun or self._actor is None:
             return None
         return await asyncio.get_running_loop().run_in_executor(
-            None, _hindrance, self._definition.options.demand
+            None, hindrance, self._definition.options.demand
         )
 
     # -- while it lives
@@ -234,7 +234,10 @@ class _RayLink:
             self._actor.cancel.remote(number)
 
     async def news(self, lent: Lent) -> News:
-        told: News = await self._ask("news", lent)
+        try:
+            told: News = await self._ask("news", lent)
+        except RayError as failed:  # nothing is lent any more, so it is of no use
+            raise AnnexLost from failed
         return told
 
     async def states(self) -> bytes:
@@ -281,23 +284,3 @@ class _RayLink:
 def _kill(actor: Any) -> None:
     with contextlib.suppress(Exception):
         ray.kill(actor, no_restart=True)
-
-
-def _hindrance(demand: Demand) -> str | None:
-    """Why no node takes a process with this demand now; None when one would. Blocks for calls to the GCS."""
-    wanted = demand.amounts()
-    if not wanted:
-        return None
-    nodes: list[Any] = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
-    if not any(_covers(node["Resources"], wanted) for node in nodes):
-        return f"its process cannot be scheduled: it demands {demand}, and no node has that"
-    from ray._private.state import available_resources_per_node
-
-    free: dict[str, Any] = available_resources_per_node()  # type: ignore[no-untyped-call]  # Ray's
-    if not any(_covers(left, wanted) for left in free.values()):
-        return f"its process cannot be scheduled: it demands {demand}, and no node has that free now"
-    return None
-
-
-def _covers(there: Any, wanted: dict[str, float]) -> bool:
-    return all(there.get(name, 0.0) >= amount for name, amount in wanted.items())
