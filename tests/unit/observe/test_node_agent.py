@@ -119,11 +119,9 @@ def test_an_end_is_remembered_however_it_came_and_through_a_restart(tmp_path: Pa
     agent.ended("seen")
     agent.merge(report("told", 1, 5, final=True))
     agent.ended("not yet heard of")
-    for agent in (agent, agent_on(tmp_path / "journal")):
+    for now in (agent, agent_on(tmp_path / "journal")):
         ended = [
-            name
-            for name in ("seen", "living", "told", "not yet heard of", "unknown")
-            if agent.has_ended(name)
+            name for name in ("seen", "living", "told", "not yet heard of", "unknown") if now.has_ended(name)
         ]
         assert ended == ["seen", "told", "not yet heard of"]
 
