@@ -77,9 +77,11 @@ class BriefDiary(Diary):
     pass
 
 
-@entity(hosting="actor", max_idle_time=None)
+@entity(hosting="actor", max_idle_time=None, num_cpus=1, runtime_env={"env_vars": {"BOUND_IN": "leather"}})
 class LongDiary(Diary):
-    pass
+    @message
+    def binding(self) -> str | None:
+        return os.environ.get("BOUND_IN")
 
 
 @entity(hosting="actor", max_idle_time=None)
@@ -199,6 +201,7 @@ def test_a_killed_process_is_lost_and_the_next_one_meets_it_dead(
 
     assert lost.value.may_have_run and str(lost.value.address) == str(diary)
     assert successor != pid and not met_alive
+    assert diary.binding.remote().result(timeout_s=20) == "leather"
     assert diary.weigh.remote(b"x" * 20_000_000).result(timeout_s=20) == 20_000_000
     assert len(diary.fill.remote(20_000_000).result(timeout_s=20)) == 20_000_000
     import ray
@@ -220,7 +223,7 @@ def test_a_killed_process_is_lost_and_the_next_one_meets_it_dead(
     assert counts.of("cluster_entity_deactivations_total", **kind, reason="lost") == 1
     assert counts.of("cluster_entity_deactivations_total", **kind, reason="explicit") == 1
     assert counts.of("cluster_errors_total", **kind, type="RunnerUnavailable") == 1
-    assert counts.of("cluster_messages_received_total", **kind) == 8
+    assert counts.of("cluster_messages_received_total", **kind) == 9
     counts.check_invariants("LongDiary")
 
 
