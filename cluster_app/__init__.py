@@ -3,13 +3,14 @@
 ``connect`` gives a `Cluster`; ``cluster.entity(Type, id)`` a reference to the one live entity of that address.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cluster_app.floors import check_floors
 
 check_floors()  # before the first import of another floor, which would fail in some other way
 
-from cluster_app.version import VersionMismatch, __version__  # noqa: E402  # see above
+from cluster_app.unknown_type import UnknownType  # noqa: E402  # see above
+from cluster_app.version import VersionMismatch, __version__  # noqa: E402
 from entities import (  # noqa: E402
     ActivationFailed,
     AlreadyProcessingMessage,
@@ -33,6 +34,7 @@ from entities import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
+    from cluster_app.broadcast import BroadcastResult
     from cluster_app.cluster import Cluster
     from cluster_app.code import TypeConflict
     from cluster_app.config import ClusterConfig
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivationFailed",
     "AlreadyProcessingMessage",
+    "BroadcastResult",
     "CallCycle",
     "Cancelled",
     "Cluster",
@@ -59,6 +62,7 @@ __all__ = [
     "Timeout",
     "TypeConflict",
     "Unknown",
+    "UnknownType",
     "VersionMismatch",
     "__version__",
     "as_completed",
@@ -71,6 +75,7 @@ __all__ = [
 # Loaded when first asked for. A module that declares entities asks for none of it, and neither does the process of its
 # own that one of them may have: it starts in less time so.
 _LATER = {
+    "BroadcastResult": "cluster_app.broadcast",
     "Cluster": "cluster_app.cluster",
     "ClusterConfig": "cluster_app.config",
     "TypeConflict": "cluster_app.code",
@@ -102,6 +107,11 @@ def connect(
     :raises VersionMismatch: the running service is of another version.
     :raises ConnectionError: the service could not be started or does not answer.
     """
+    from cluster_app.neighbourhood import cluster_of_this_entity
+
+    inside = cluster_of_this_entity()  # a memory cluster's: its runners share a process
+    if inside is not None:
+        return cast("Cluster", inside)
     # Here, so that tests with `MemoryCluster` and everything else that needs no Ray start without loading it.
     from cluster_app.ray_connect import connect as connect_on_ray
 

@@ -70,11 +70,15 @@ class Reply(NamedTuple):
 
 
 class News(NamedTuple):
-    """What the process has to say by itself; an empty one asks for more lease."""
+    """What the process has to say by itself; an empty one asks for more lease.
+
+    :ivar timers: what the entity has asked for with `every`: seconds, and the message.
+    """
 
     answer: int
     wants_out: bool = False
     over: bool = False
+    timers: tuple[tuple[float, str], ...] = ()
 
 
 class Link(Protocol):

@@ -24,7 +24,7 @@ from entities.address import EntityAddress
 from entities.annex import Left
 from entities.answers import activation_failed
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery
+from entities.delivery import Delivery, Particulars, current_hook
 from entities.demand import NO_DEMAND
 from entities.errors import ActivationFailed, MalformedMessage, describe
 from entities.host import EntityHost, Neighbours
@@ -70,12 +70,14 @@ class AnnexedEntity:
         )
         self._definition = dataclasses.replace(definition, options=options)
         self.host = _Host(loop, now, self.lease, Recorder(enabled=False), neighbours)
-        self.host.left, self.host.ask_out = loop.create_future(), self._ask_out
+        self.host.went = loop.create_future()
+        self.host.ask_out, self.host.ask_for_timer = self._ask_out, self._ask_for_timer
         self._activation: Activation
         self._running: dict[int, Delivery] = {}
         self._next_call = 0
         self._early: dict[int, asyncio.Future[None]] = {}
         self._wants_out = False
+        self._timers: list[tuple[float, str]] = []
         self._over = False
         self._listener: asyncio.Future[None] | None = None
 
@@ -83,7 +85,14 @@ class AnnexedEntity:
         self._wants_out = True
         self._tell()
 
+    def _ask_for_timer(self, seconds: float, method: str) -> None:
+        self._timers.append((seconds, method))
+        self._tell()
+
     def _tell(self) -> None:
+        self._loop.call_soon_threadsafe(self._answer_news)  # a blocking handler asks from its thread
+
+    def _answer_news(self) -> None:
         if self._listener is not None and not self._listener.done():
             self._listener.set_result(None)
 
@@ -100,6 +109,7 @@ class AnnexedEntity:
                 hosted, tenancy.entity_id, tenancy.shard, tenancy.epoch, self._now()
             )
             if overrides_hook:
+                current_hook.set(self._activation)
                 try:
                     await self._activation.entity.on_activate()
                 except BaseException as raised:
@@ -132,9 +142,9 @@ class AnnexedEntity:
             now + call.timeout_s,
             now,
         )
-        delivery.chain, delivery.trace, delivery.first_id = call.chain, call.trace, call.message_id
+        delivery.particulars = particulars = Particulars(call.chain, call.trace, call.message_id)
         try:
-            delivery.args, delivery.kwargs = self._unpack(call.arguments)
+            delivery.args, particulars.kwargs = self._unpack(call.arguments)
         except BaseException as raised:
             error: BaseException = MalformedMessage(
                 f"its arguments cannot be unpickled in the entity's process: {describe(raised)}",
@@ -142,8 +152,8 @@ class AnnexedEntity:
                 method=call.method,
             )
             return Reply(self.lease.mark(), error=self._codec.pack_error(error))
-        if needs_objects(self._codec.attach, delivery):
-            delivery.prepare = partial(resolved, self._codec.attach)
+        if needs_objects(self._codec.attach, delivery.args, particulars.kwargs):
+            particulars.prepare = partial(resolved, self._codec.attach)
         self._running[call.number] = delivery
         try:
             refused = self.host.accept(delivery, self._activation)
@@ -185,8 +195,8 @@ class AnnexedEntity:
     async def news(self, lent: Lent) -> News:
         """Answer when there is something to say, or when it is time to be lent more."""
         self.lease.lend(lent)
-        if not self._wants_out and not self._over:
-            self._tell()  # its owner asks anew, so the older question was lost
+        if not self._wants_out and not self._over and not self._timers:
+            self._answer_news()  # its owner asks anew, so the older question was lost
             self._listener = told = self._loop.create_future()
             hold_s = self._hold_s if self.lease.runs else _SUSPENDED_HOLD_S
             timer = self._loop.call_later(hold_s, _done, told)
@@ -195,7 +205,8 @@ class AnnexedEntity:
             finally:
                 timer.cancel()
         wants_out, self._wants_out = self._wants_out, False
-        return News(self.lease.mark(), wants_out, self._over)
+        timers, self._timers = tuple(self._timers), []
+        return News(self.lease.mark(), wants_out, self._over, timers)
 
     def states(self) -> bytes:
         """The entity's public attributes, as `read_states` writes them."""
@@ -206,9 +217,9 @@ class AnnexedEntity:
         stay_s = self._activation.keep_until - self._now()
         if reason == "idle" and stay_s > 0:
             return Left(stay_s, "")
-        left = self.host.left
+        went = self.host.went
         self.host.leave(self._activation, reason)
-        why = await left
+        why = await went
         self._over = True
         self._tell()
         return Left(0.0, why)
@@ -219,15 +230,16 @@ class AnnexedEntity:
 
     def stop(self) -> None:
         """End at once whatever runs."""
-        self.host.crew.stop()
+        self.host.stop()
         self._tell()
 
 
 class _Host(EntityHost):
-    """A host of one entity, which its owner lets go: the entity itself can only ask for it."""
+    """A host of one entity, whose owner lets it go and keeps its timers: the entity itself can only ask for it."""
 
-    left: asyncio.Future[str]
+    went: asyncio.Future[str]
     ask_out: Callable[[], None]
+    ask_for_timer: Callable[[float, str], None]
 
     def let_go(self, activation: Activation, reason: str) -> None:
         self.ask_out()
@@ -235,9 +247,13 @@ class _Host(EntityHost):
     def leave(self, activation: Activation, reason: str) -> None:
         super().let_go(activation, reason)
 
+    def repeat(self, activation: Activation, seconds: float, method: str) -> None:
+        self.check_timer(activation, seconds, method)
+        self.ask_for_timer(seconds, method)
+
     def _count_gone(self, activation: Activation, reason: str) -> None:
-        if not self.left.done():
-            self.left.set_result(reason)
+        if not self.went.done():
+            self.went.set_result(reason)
 
 
 class _Answer:

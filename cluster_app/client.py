@@ -24,9 +24,9 @@ from cluster_app.local import LocalRunner
 from cluster_app.reference import OutgoingMessage, Reference
 from cluster_app.registration import Registration
 from cluster_app.routing import Routing, full, lane_full
-from cluster_app.sending import MessageKind, SendingLane
+from cluster_app.sending import Counted, KnownType, MessageKind, SendingLane, ShardSlot
 from cluster_app.settling import Settling, about, end
-from cluster_app.shard import ShardId, shard_number
+from cluster_app.shard import ShardId, shard_number, shards_of
 from cluster_app.timetable import EARLY_S, Timetable
 from entities.address import check_entity_id
 from entities.declaration import EntityDefinition, define
@@ -75,7 +75,7 @@ class Client:
         self._hurried = False  # somebody waits
         self._hurrying = False  # and will say so at the end of this turn of a loop
         self._kinds: dict[tuple[str, str], MessageKind] = {}
-        self._counted: list[MessageKind] = []
+        self._counted: list[Counted] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
         self._timetable = timetable = Timetable(now, alarm, config.message_timeout_s)
         self._types = Registration(directory, codec, timetable, self.inbox, self._lock, self.pump)
@@ -115,11 +115,28 @@ class Client:
         slot = self._routing.slot(ShardId(definition.options.group, number))
         return OutgoingMessage(reference, self, kind, slot, None)
 
+    def known(self, definition: EntityDefinition) -> KnownType:
+        """A type, as this sender knows it."""
+        return self._types.known(definition)
+
+    def slots(self, definition: EntityDefinition) -> list[ShardSlot]:
+        """All shards of a type's group."""
+        shards = shards_of(definition.options.group, self._config.shards_per_group)
+        return [self._routing.slot(shard) for shard in shards]
+
+    def also_flush(self, counted: Counted) -> None:
+        """Move these counts into the recorder as well whenever this sender's are."""
+        self._counted.append(counted)
+
     def register(
         self, definition: EntityDefinition, replace: bool, told: Callable[[BaseException | None], None]
     ) -> None:
         """Make the type's code known to the cluster; `told` hears how that went."""
         self._types.register(definition, replace, told)
+
+    def keep(self, definition: EntityDefinition, told: Callable[[BaseException | None], None]) -> None:
+        """Have the cluster keep exactly one entity of the type; `told` hears how that went."""
+        self._types.keep(definition, told)
 
     # -- sending
 

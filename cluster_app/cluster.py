@@ -5,22 +5,27 @@ Decides what a user can ask for. How it is carried out is the backend's business
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+from cluster_app.broadcast import Broadcaster, Ways
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.reference import Reference, connections
 from cluster_app.room import Room
+from cluster_app.singletons import SINGLETON_ID, ask_to_keep
 from cluster_app.status import ClusterStatus
+from cluster_app.unknown_type import UnknownType
+from entities.address import EntityAddress, check_entity_id
 from entities.declaration import define
 from entities.entity_class import Entity
 from entities.response import RUNNER_THREADS
 from observe.snapshot import MetricsSnapshot
 
-__all__ = ["Backend", "Cluster"]
+__all__ = ["Backend", "Cluster", "InsideCluster"]
 
 E = TypeVar("E", bound=Entity)
 
@@ -40,6 +45,18 @@ class Backend(Protocol):
         """The public attributes of every living entity of a type, by id."""
         ...
 
+    def live(self, type_name: str) -> Iterator[str]:
+        """The ids of the living entities of a type."""
+        ...
+
+    def type_names(self) -> list[str]:
+        """The names of the registered types."""
+        ...
+
+    def deactivate(self, type_name: str, entity_id: str) -> bool:
+        """Let one entity go; False when it does not live. Raises UnknownType."""
+        ...
+
     def shutdown(self) -> None:
         """End the service, and this connection."""
         ...
@@ -55,6 +72,7 @@ class Cluster:
     def __init__(self, client: Client, backend: Backend, config: ClusterConfig) -> None:
         self._client = client
         self._backend = backend
+        self._broadcaster = Broadcaster(Ways(client))
         self._room = Room(client, config.max_in_flight)
         self._closed = False
         connections.append(self)
@@ -67,6 +85,33 @@ class Cluster:
         """
         self._check_open()
         return cast(E, self._client.reference(entity_type, entity_id))
+
+    @property
+    def broadcast(self) -> Broadcaster:
+        """Send a message to every living entity of a type: ``broadcast(Counter, "increment", 1)``.
+
+        See `Broadcaster.__call__`; ``broadcast.options(timeout_s=...)`` gives it a deadline of its own first.
+        """
+        self._check_open()
+        return self._broadcaster
+
+    def singleton(self, entity_type: type[E], /) -> E:
+        """A reference to the one object of this type that the cluster keeps, typed as the class itself.
+
+        It is an entity with a fixed id, started once in the cluster without waiting for a message, kept whatever
+        `max_idle_time` says, and started again where its shard goes when its runner is lost or hands it over, or when
+        it has let itself go with `deactivate()`: with fresh state each time. If it cannot come to life that is logged,
+        and tried again after 1 s, then 2 s, up to every 30 s. The cluster remembers it until `shutdown()`.
+
+        Blocks until the cluster has taken it in. In a handler it returns at once, and that goes on by itself.
+
+        :raises TypeError: the class is no entity.
+        :raises TypeConflict: the type's name is taken by other code (a ValueError).
+        :raises ConnectionError: no coordinator answered within the default message timeout.
+        """
+        self._check_open()
+        ask_to_keep(self._client, define(entity_type))
+        return cast(E, self._client.reference(entity_type, SINGLETON_ID))
 
     def register(self, entity_type: type[Entity], *, replace: bool = False) -> None:
         """Make a type's code known to the cluster now; the first message does it otherwise.
@@ -122,6 +167,50 @@ class Cluster:
         self._check_may_block("states")
         return self._backend.states(define(entity_type).name)
 
+    def live(self, entity_type: type[Entity] | str, /, *, limit: int | None = None) -> Iterator[str]:
+        """The ids of the living entities of a type, in no order; at most `limit` of them.
+
+        A control call, as `states`: no message is sent, nothing is counted or kept alive. The type is a class or the
+        name of a registered one.
+
+        :raises TypeError: the class is no entity.
+        :raises ValueError: the limit is below 0.
+        :raises UnknownType: no type of that name is registered (a LookupError).
+        :raises ConnectionError: the cluster, or a runner that lives, does not answer.
+        """
+        self._check_may_block("live")
+        if limit is not None and limit < 0:
+            raise ValueError(f"live(limit={limit}): 0 or more ids, or None for all")
+        name = self._registered(entity_type) if isinstance(entity_type, str) else define(entity_type).name
+        return itertools.islice(self._backend.live(name), limit)
+
+    def deactivate(self, entity: Entity | EntityAddress, /) -> bool:
+        """Let one entity go, with reason explicit; False when it did not live, and then it is not activated.
+
+        The entity ends once it has handled what it is handling; a message sent after this has returned meets a new
+        activation, and so does what waits in its mailbox. A control call to the runner that holds its shard: no
+        message is counted, the deactivation is.
+
+        :param entity: a reference, or an address whose type need not be known here.
+        :raises TypeError: it is neither.
+        :raises UnknownType: no type of that address is registered (a LookupError).
+        :raises ConnectionError: the cluster, or the runner, does not answer.
+        """
+        self._check_may_block("deactivate")
+        if isinstance(entity, EntityAddress):
+            return self._backend.deactivate(entity.type, check_entity_id(entity.id))
+        address = _reference(entity)._address
+        try:
+            return self._backend.deactivate(address.type, address.id)
+        except UnknownType:
+            return False  # a reference needs no registration, and nothing was ever sent to one of its type
+
+    def _registered(self, name: str) -> str:
+        known = self._backend.type_names()
+        if name not in known:
+            raise UnknownType(name, known)
+        return name
+
     def shutdown(self) -> None:
         """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too."""
         if not self._closed:
@@ -165,6 +254,19 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class InsideCluster(Cluster):
+    """A connection as entities get it: it is their runner's own, so leaving it ends nothing."""
+
+    def close(self) -> None:
+        """Do nothing: the runner goes on."""
+
+    def shutdown(self) -> None:
+        """Refuse: the caller would end itself half-way."""
+        raise RuntimeError(
+            "an entity cannot shut its own cluster down; do it from a driver, or `cluster-app down`"
+        )
 
 
 def _reference(reference: Any) -> Reference:

@@ -57,6 +57,11 @@ class ClusterConfig(BaseSettings):
     batch_bytes: int = Field(
         default=1_000_000, ge=1, description="Bytes of arguments after which a frame is closed."
     )
+    blocking_threads: int = Field(
+        default=16,
+        ge=1,
+        description="Threads of a runner for @message(blocking=True); they mostly wait, so more than cores.",
+    )
     lane_silence_s: float = Field(
         default=30.0, gt=0, description="Seconds after which a sender that says nothing is taken for gone."
     )

@@ -66,6 +66,7 @@ class Coordinator:
         self._awaited = set(roster)
         self._ended: dict[str, float] = {}
         self._draining_nodes: set[str] = set()
+        self._singletons: dict[str, str] = {}
         self._placement = Placement(config, self._ledger, self._records, now)
         self._attentive_since = self._last_seen = now
         # The old term leads until its leadership lease ends; what it lent last is served one lease longer.
@@ -94,6 +95,22 @@ class Coordinator:
         self._lead(now)
         self._add_group(group)
         self._plan(now)
+
+    def keep(self, entity_type: str, group: str, now: float) -> None:
+        """Have the cluster keep exactly one entity of this type, of that shard group, from now on. Raises NotLeading.
+
+        Every runner hears of it: whoever is granted the entity's shard, now or later, starts it.
+        """
+        self._lead(now)
+        if self._singletons.get(entity_type) != group:
+            self._singletons[entity_type] = group
+            for runner_id in self._records:
+                self._ledger.touch(runner_id)
+
+    @property
+    def singletons(self) -> list[str]:
+        """The types of which there is exactly one entity, sorted."""
+        return sorted(self._singletons)
 
     def renew(self, renewal: Renewal, now: float) -> Lease:
         """Answer a runner. The same renewal may be given again, to answer it later with what is news by then.
@@ -266,9 +283,12 @@ class Coordinator:
 
     def _lease(self, record: RunnerRecord, known_version: int) -> Lease:
         version = self._ledger.version_of(record.runner_id)
-        grants = dict(self._ledger.grants_of(record.runner_id)) if known_version != version else None
         asked = self._ledger.asked_of(record.runner_id)
-        return Lease(self.term, self._config.lease_s, version, grants, asked, record.draining)
+        lease = Lease(self.term, self._config.lease_s, version, None, asked, record.draining)
+        if known_version == version:
+            return lease
+        grants = dict(self._ledger.grants_of(record.runner_id))
+        return lease._replace(grants=grants, singletons=dict(self._singletons))
 
     def _seize_if_lost(self, record: RunnerRecord, now: float) -> None:
         """Take the shards from a runner whose lease has ended."""

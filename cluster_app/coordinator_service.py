@@ -17,6 +17,8 @@ from cluster_app.grants import Lease, Renewal
 from cluster_app.kv import KeyValue
 from cluster_app.leadership import Leadership, NotLeading
 from cluster_app.roster import Roster
+from cluster_app.shard import ShardId, shard_number
+from cluster_app.unknown_type import UnknownType
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
@@ -77,6 +79,11 @@ class CoordinatorService:
                 shipped: ShippedType = pickle.loads(stored)
                 self._types[shipped.name] = shipped
                 self.coordinator.add_group(shipped.group, self._now())
+        kept = f"{self._namespace}/singleton/"
+        for key in self._kv.keys(kept):
+            group = self._kv.get(key)
+            if group is not None:
+                self.coordinator.keep(key.removeprefix(kept), group.decode(), self._now())
         self._tick()
 
     @property
@@ -177,6 +184,23 @@ class CoordinatorService:
             routes = self.coordinator.routes(known_version)
         return routes
 
+    def owner(self, entity_type: str, entity_id: str) -> str | None:
+        """The id of the runner whose shard an entity is in; None while none is granted it.
+
+        :raises UnknownType: no such type is registered.
+        """
+        shipped = self._types.get(entity_type)
+        if shipped is None:
+            raise UnknownType(entity_type, self.type_names())
+        shard = ShardId(shipped.group, shard_number(entity_type, entity_id, self.config.shards_per_group))
+        routes = self.coordinator.routes()
+        found = None if routes is None else routes.owners.get(shard)
+        return None if found is None else found[0]
+
+    def type_names(self) -> list[str]:
+        """The names of all registered types."""
+        return sorted(self._types)
+
     def register(self, shipped: ShippedType, replace: bool) -> str:
         """Take in a type; returns ``"reference"`` or ``"value"``: how its module's objects have to travel, or
         ``"send"``: give the code by value.
@@ -204,6 +228,24 @@ class CoordinatorService:
         self.coordinator.add_group(shipped.group, self._now())
         self._settle()
         return "value" if shipped.by_value else "reference"
+
+    def keep(self, name: str) -> None:
+        """Keep exactly one entity of a registered type. Repeating it changes nothing.
+
+        :raises LookupError: no such type is registered.
+        :raises NotLeading: this coordinator cannot tell whether the next one will know: ask again.
+        """
+        shipped = self._types.get(name)
+        if shipped is None:
+            raise LookupError(f"no entity type {name!r} is registered, so none can be a singleton")
+        if name in self.coordinator.singletons:
+            return
+        self._kv.put(f"{self._namespace}/singleton/{name}", shipped.group.encode())
+        # Either the next term's reading sees what was written, or this confirmation sees the next term.
+        if not self._leadership.confirm(self._now()):
+            raise NotLeading(None)
+        self.coordinator.keep(name, shipped.group, self._now())
+        self._settle()
 
     def shipped(self, name: str) -> ShippedType | None:
         """The code of a registered type, or None."""

@@ -23,3 +23,7 @@ class Directory(Protocol):
     ) -> None:
         """Make a type's code known; ConnectionError if nobody answered."""
         ...
+
+    def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:
+        """Have exactly one entity of a registered type kept alive; ConnectionError if nobody answered."""
+        ...

@@ -64,7 +64,7 @@ class MessageFrame(NamedTuple):
     :ivar term: the highest term that the sender knows of.
     :ivar kinds: the (entity type, method) pairs that occur.
     :ivar kind: for each message its index in `kinds`.
-    :ivar ids: for each message its entity id.
+    :ivar ids: for each message its entity id; for a broadcast, which goes to a whole shard, the shard's number.
     :ivar arguments: for each message its positional arguments, or None when they are in `extras`.
     :ivar timeout_s: seconds that are left to each, for those without one of their own.
     :ivar extras: position to `Extras`.
@@ -75,7 +75,7 @@ class MessageFrame(NamedTuple):
     term: int
     kinds: list[tuple[str, str]]
     kind: bytes | list[int]
-    ids: list[str]
+    ids: list[Any]
     arguments: list[tuple[Any, ...] | None]
     timeout_s: float
     extras: dict[int, Extras]

@@ -65,6 +65,8 @@ class Lease(NamedTuple):
         version it named.
     :ivar release: shards of `grants` to be let go.
     :ivar draining: the runner's node drains.
+    :ivar singletons: the entity types of which there is exactly one, each with its shard group; told together with
+        `grants`, and None without.
     """
 
     term: int
@@ -73,3 +75,4 @@ class Lease(NamedTuple):
     grants: Mapping[ShardId, Epoch] | None
     release: frozenset[ShardId]
     draining: bool = False
+    singletons: Mapping[str, str] | None = None

@@ -15,17 +15,22 @@ from cluster_app.shard import ShardId
 __all__ = ["Ledger"]
 
 
+# Room for the versions of one term. A sender asks with the version that it last heard, whoever leads by now: were
+# versions of two terms ever equal, it would be told that nothing has changed.
+_TERM_BITS = 32
+
+
 class Ledger:
     """The book of one term.
 
-    :ivar version: grows with every change that a runner or a client should hear of.
+    :ivar version: grows with every change that a runner or a client should hear of, and from term to term.
     :ivar owners: each granted shard's runner and epoch.
     :ivar free: the shards that can be granted, with the reason why they changed hands, if they did.
     :ivar moving: the shards asked back and not yet let go.
     """
 
     def __init__(self, term: int) -> None:
-        self.version = 0
+        self.version = term << _TERM_BITS
         self.owners: dict[ShardId, tuple[str, Epoch]] = {}
         self.free: dict[ShardId, Vacancy | None] = {}
         self.moving: dict[ShardId, Vacancy] = {}

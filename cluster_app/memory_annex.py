@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
@@ -73,7 +74,16 @@ class MemoryAnnexes:
             activation.epoch,
         )
         link = _MemoryLink(self, tenancy, definition)
-        return OwnedAnnex(link, self._runner, self.loop.time, Codec(), self._neighbours, lost, wants_out)
+        return OwnedAnnex(
+            link,
+            self._runner,
+            self.loop.time,
+            Codec(),
+            self._neighbours,
+            lost,
+            wants_out,
+            partial(activation.hosted.host.repeat, activation),
+        )
 
     def flush(self) -> None:
         """Report what the living processes have counted so far."""

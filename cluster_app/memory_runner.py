@@ -51,7 +51,7 @@ class MemoryRunner:
         self._requests = 0
         codec = Codec()
         local = LocalLane(loop, loop.thread.ident or 0)
-        neighbourhood = Neighbourhood()
+        self.neighbourhood = neighbourhood = Neighbourhood()
 
         async def definition(name: str) -> EntityDefinition | None:
             return definitions.get(name)
@@ -146,7 +146,7 @@ class MemoryRunner:
     def kill(self) -> None:
         """End at once; nothing more is answered."""
         self.alive = False
-        self.runner.host.crew.stop()
+        self.runner.host.stop()
         self.annexes.kill_all()
         for task in [*self._tasks, *self._exchanges]:
             task.cancel()
@@ -155,14 +155,30 @@ class MemoryRunner:
         for told in untold.values():
             self._loop.call_soon(partial(told, RunnerGone(f"runner {self.runner.runner_id} was killed")))
 
+    def _check_answers(self) -> None:
+        if self._loop.time() >= self.runner.until:
+            raise ConnectionError(f"runner {self.runner.runner_id} did not answer")
+
+    async def live(self, entity_type: str) -> list[str]:
+        """The ids of its entities of a type; raises ConnectionError while its lease does not run."""
+        await self._loop.quiet()
+        self._check_answers()
+        return living_ids(self.runner.host, entity_type)
+
+    async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """See `Runner.deactivate`; raises ConnectionError while its lease does not run."""
+        self._check_answers()
+        lived = self.runner.deactivate(entity_type, entity_id)
+        await self._loop.quiet()
+        return lived
+
     async def states(self, entity_type: str) -> list[bytes]:
         """The states of its entities of a type; raises ConnectionError while its lease does not run."""
         await self._loop.quiet()
         host, chunks = self.runner.host, []
         ids = living_ids(host, entity_type)
         while ids:
-            if self._loop.time() >= self.runner.until:
-                raise ConnectionError(f"runner {self.runner.runner_id} did not answer")
+            self._check_answers()
             hosted = host.hosted(entity_type)
             if hosted is not None and hosted.apart:
                 looked_at, data = await read_states_apart(host, entity_type, ids)

@@ -73,7 +73,7 @@ class OutboundLane:
         youngest = 0.0
         for _ in range(min(len(self.queue), self._max_messages)):
             message = take()
-            if message.done():  # cancelled, or its time ran out, while it waited here
+            if message._settled:  # cancelled, or its time ran out, while it waited here
                 continue
             route = message.route
             number = kinds.get(route.kind)

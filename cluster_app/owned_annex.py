@@ -30,6 +30,7 @@ class OwnedAnnex:
 
     :param lost: called when it has ended by itself.
     :param wants_out: called when the entity has asked to be let go.
+    :param repeat: called when it has asked for a timer.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class OwnedAnnex:
         neighbours: Any,
         lost: Callable[[], None],
         wants_out: Callable[[], None],
+        repeat: Callable[[float, str], None],
     ) -> None:
         self.ended = False
         self._link = link
@@ -50,6 +52,7 @@ class OwnedAnnex:
         self._neighbours = neighbours
         self._lost = lost
         self._wants_out = wants_out
+        self._repeat = repeat
         self._told = 0  # the number of its last answer
         self._calls = 0
         self._numbers: dict[Delivery, int] = {}
@@ -80,6 +83,8 @@ class OwnedAnnex:
             while True:
                 news = await self._link.news(self._lend())
                 self._told = max(self._told, news.answer)
+                for seconds, method in news.timers:
+                    self._repeat(seconds, method)
                 if news.wants_out:
                     self._wants_out()
                 if news.over:

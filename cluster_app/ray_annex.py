@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray
@@ -92,7 +93,16 @@ class RayAnnexes:
             activation.epoch,
         )
         link = _RayLink(self, tenancy, definition)
-        return OwnedAnnex(link, self._runner, boottime, self._codec, self._neighbours, lost, wants_out)
+        return OwnedAnnex(
+            link,
+            self._runner,
+            boottime,
+            self._codec,
+            self._neighbours,
+            lost,
+            wants_out,
+            partial(activation.hosted.host.repeat, activation),
+        )
 
     def agent(self) -> Any:
         """The agent of this node; None while there is none. May block for a call to the GCS."""

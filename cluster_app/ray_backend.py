@@ -13,11 +13,14 @@ from ray.exceptions import ActorDiedError, RayError
 from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
-from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from cluster_app.status import ClusterStatus, CoordinatorStatus, HotEntity, RunnerStatus, hottest
+from cluster_app.unknown_type import UnknownType
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
 __all__ = ["RayBackend"]
+
+_BETWEEN_RUNNERS_S = 10.0  # longer than a lease of the default length and what comes before the next grant
 
 
 class RayBackend:
@@ -51,9 +54,10 @@ class RayBackend:
             runners,
             told["entities"],
             sum(runner.shards for runner in runners),
-            [],
+            told["singletons"],
             CoordinatorStatus(**told["coordinator"]),
             told["version"],
+            hottest(HotEntity(*hot) for hot in told["hot"]),
         )
 
     def metrics(self) -> MetricsSnapshot:
@@ -77,6 +81,41 @@ class RayBackend:
                 for entity_id, state in states_from(data) if data else ():
                     told.add(entity_id)
                     yield entity_id, state
+
+    def live(self, type_name: str) -> Iterator[str]:
+        """The ids of the living entities of a type, runner by runner."""
+        told: set[str] = set()  # an entity may move to a runner that is asked later
+        for runner in self.status().runners:
+            actor = find_actor(runner.id, self._namespace)
+            living: list[str] = [] if actor is None else self._from_runner(actor.living_ids, [], type_name)
+            for entity_id in living:
+                if entity_id not in told:
+                    told.add(entity_id)
+                    yield entity_id
+
+    def type_names(self) -> list[str]:
+        """The names of the registered types."""
+        return list(self._ask("type_names"))
+
+    def deactivate(self, type_name: str, entity_id: str) -> bool:
+        """Have the runner that holds the entity's shard let it go."""
+        deadline = time.monotonic() + _BETWEEN_RUNNERS_S
+        while True:
+            owner = self._ask("owner", type_name, entity_id)
+            if isinstance(owner, UnknownType):
+                raise owner
+            if owner is not None:
+                actor = find_actor(owner, self._namespace)
+                if actor is None:
+                    return False  # it has ended, and its entities with it
+                lived: bool | None = self._from_runner(actor.deactivate, False, type_name, entity_id)
+                if lived is not None:
+                    return lived
+            if time.monotonic() > deadline:
+                raise ConnectionError(
+                    f"no runner has served the shard of {type_name}/{entity_id} for a while"
+                )
+            time.sleep(0.05)  # its shard is on its way
 
     @staticmethod
     def _from_runner(method: Any, if_gone: Any, *args: Any) -> Any:

@@ -25,6 +25,7 @@ from cluster_app.ray_calls import actor_names, agent_name, boottime, find_actor
 from cluster_app.ray_kv import RayKeyValue
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_runner import RunnerActor
+from cluster_app.unknown_type import UnknownType
 from cluster_app.version import __version__
 from observe.recorder import Recorder
 from observe.totals import Totals
@@ -160,19 +161,39 @@ class CoordinatorActor:
                     await runner.learn.remote(pickle.dumps(after))
         return how
 
+    async def keep(self, name: str) -> None:
+        """Keep exactly one entity of a registered type."""
+        service = await self._begun()
+        service.keep(name)
+
+    async def type_names(self) -> list[str]:
+        """The names of all registered types."""
+        service = await self._begun()
+        return service.type_names()
+
+    async def owner(self, entity_type: str, entity_id: str) -> str | UnknownType | None:
+        """The runner that an entity belongs to; the error is returned, for what is raised may also be a failed call."""
+        service = await self._begun()
+        try:
+            return service.owner(entity_type, entity_id)
+        except UnknownType as unknown:
+            return unknown
+
     async def status(self) -> dict[str, Any]:
         """Who is where."""
         service = await self._begun()
         runners: list[dict[str, Any]] = []
         entities: dict[str, int] = {}
+        hot: list[tuple[str, str, float, float]] = []
         for view in service.coordinator.runners():
             if view.runner_id in self._dead:
                 continue
             handle = find_actor(view.runner_id, self._namespace)
-            state: dict[str, Any] = {"entities": {}, "lanes": 0}
+            state: dict[str, Any] = {"entities": {}, "lanes": 0, "hot": []}
             if handle is not None:
                 with contextlib.suppress(RayError, TimeoutError):
                     state = await asyncio.wait_for(handle.state.remote(), 2.0)
+            hot.extend(state["hot"])
             for name, live in state["entities"].items():
                 entities[name] = entities.get(name, 0) + live
             runners.append(
@@ -188,7 +209,14 @@ class CoordinatorActor:
                 }
             )
         coordinator = {"pid": os.getpid(), "term": service.term}
-        return {"runners": runners, "entities": entities, "coordinator": coordinator, "version": __version__}
+        return {
+            "runners": runners,
+            "entities": entities,
+            "singletons": service.coordinator.singletons,
+            "hot": hot,
+            "coordinator": coordinator,
+            "version": __version__,
+        }
 
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""

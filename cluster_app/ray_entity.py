@@ -32,6 +32,7 @@ from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
 from cluster_app.reference import connections
 from entities import response
+from entities.log_address import carry_addresses
 from observe.recorder import Recorder
 
 __all__ = ["EntityActor", "read_reply", "write_call"]
@@ -96,6 +97,7 @@ class EntityActor:
         loop = self._loop = asyncio.get_running_loop()
         # By its module: this class may be pickled with its globals, and a name imported here would be a copy.
         response.RUNNER_THREADS.add(threading.get_ident())
+        carry_addresses()
         await self._be_admitted()
         # The same figures without the class, which checks them: loading that takes a tenth of a process's start.
         config: Any = SimpleNamespace(**json.loads(self._config))

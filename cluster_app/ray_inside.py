@@ -31,9 +31,9 @@ def offer_inside(namespace: str, client: Client, reporter: Reporter, config: str
 def connection_inside(namespace: str) -> Cluster | None:
     """The connection of a process that holds entities; None in any other."""
     if namespace in _parts and namespace not in _made:
+        from cluster_app.cluster import InsideCluster
         from cluster_app.config import ClusterConfig
         from cluster_app.ray_backend import RayBackend
-        from cluster_app.ray_inside_cluster import InsideCluster
 
         client, reporter, config = _parts[namespace]
         backend = RayBackend(namespace, reporter)

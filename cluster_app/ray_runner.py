@@ -6,6 +6,7 @@ Decides nothing about messages. It feeds the pure parts with calls, time and ren
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pickle
 import threading
@@ -31,6 +32,8 @@ from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, 
 from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
+from entities.log_address import carry_addresses
+from entities.stall_watch import StallWatch
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
@@ -59,6 +62,8 @@ class RunnerActor:
         loop = self._loop = asyncio.get_running_loop()
         # By its module: Ray pickles this class with its globals, so a name imported here would be a copy of the set.
         response.RUNNER_THREADS.add(threading.get_ident())
+        carry_addresses()
+        StallWatch(loop, threading.get_ident()).start()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)
@@ -131,7 +136,12 @@ class RunnerActor:
     async def state(self) -> dict[str, Any]:
         """What `status()` shows of it."""
         await self._started.wait()
-        return {"pid": os.getpid(), "entities": dict(self._runner.host.live()), "lanes": self._runner.lanes}
+        return {
+            "pid": os.getpid(),
+            "entities": dict(self._runner.host.live()),
+            "lanes": self._runner.lanes,
+            "hot": [dataclasses.astuple(hot) for hot in self._runner.hot.hottest(boottime())],
+        }
 
     async def living_ids(self, entity_type: str) -> list[str]:
         """The ids of the entities of a type that live here."""
@@ -146,6 +156,13 @@ class RunnerActor:
         if hosted is not None and hosted.apart:
             return await read_states_apart(self._runner.host, entity_type, ids)
         return read_states(self._runner.host, entity_type, ids)
+
+    async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """See `Runner.deactivate`; a control operation, so no message is counted."""
+        await self._started.wait()
+        if boottime() >= self._runner.until:
+            await self._runner.opened()
+        return self._runner.deactivate(entity_type, entity_id)
 
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""

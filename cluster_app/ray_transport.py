@@ -183,6 +183,25 @@ class RayDirectory:
             travels_by_value(definition.cls.__module__)
         return None
 
+    def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:
+        """Have the cluster keep exactly one entity of a registered type."""
+
+        def ask() -> None:
+            try:
+                wait_for(self._coordinator().keep.remote(name), 10)
+            except RayTaskError as error:
+                self._known = None
+                told(error.cause if isinstance(error.cause, LookupError) else ConnectionError(str(error)))
+            except (RayError, TimeoutError) as error:
+                self._known = None
+                told(ConnectionError(str(error)))
+            except BaseException as raised:
+                told(raised)
+            else:
+                told(None)
+
+        self._submit(ask)
+
     def _submit(self, work: Callable[[], None]) -> None:
         try:
             self._worker.submit(work)

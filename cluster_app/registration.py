@@ -51,6 +51,7 @@ class Registration:
         self._lock = lock
         self._pump = pump
         self._types: dict[str, KnownType] = {}
+        self._kept: set[str] = set()  # the digests of singletons that the cluster has taken in
 
     def __iter__(self) -> Iterator[KnownType]:
         return iter(list(self._types.values()))  # any thread may add one
@@ -67,6 +68,25 @@ class Registration:
         known = self.known(definition)
         known.asked = True
         self._ask(known, replace, told)
+
+    def keep(self, definition: EntityDefinition, told: Told) -> None:
+        """Make the type a singleton of the cluster, registered before; `told` hears how that went."""
+        if definition.digest in self._kept:
+            told(None)
+            return
+
+        def kept(refusal: BaseException | None) -> None:
+            if refusal is None:
+                self._kept.add(definition.digest)
+            told(refusal)
+
+        def registered(refusal: BaseException | None) -> None:
+            if refusal is None:
+                self._directory.keep(definition.name, kept)
+            else:
+                told(refusal)
+
+        self.register(definition, False, registered)
 
     def ask(self, known: KnownType) -> None:
         """Register a type that messages wait for, unless that is under way."""

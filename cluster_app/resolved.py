@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from entities.delivery import Delivery
@@ -9,9 +10,9 @@ from entities.delivery import Delivery
 __all__ = ["needs_objects", "resolved"]
 
 
-def needs_objects(attach: tuple[type, ...], delivery: Delivery) -> bool:
-    """Whether an argument of the message is such a reference; a nested one stays one."""
-    return any(isinstance(a, attach) for a in (*delivery.args, *(delivery.kwargs or {}).values()))
+def needs_objects(attach: tuple[type, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> bool:
+    """Whether an argument is such a reference; a nested one stays one."""
+    return any(isinstance(a, attach) for a in (*args, *(kwargs or {}).values()))
 
 
 async def resolved(attach: tuple[type, ...], delivery: Delivery) -> tuple[tuple[Any, ...], dict[str, Any]]:

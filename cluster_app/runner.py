@@ -11,20 +11,23 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from cluster_app.broadcast_targets import BroadcastTargets, ShardBroadcast
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
+from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
 from cluster_app.resolved import needs_objects, resolved
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
+from cluster_app.singletons import Singletons
 from cluster_app.tenure import Tenure
 from entities.activation import HostedMessage
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery
+from entities.delivery import Delivery, Particulars
 from entities.errors import (
     ActivationFailed,
     Cancelled,
@@ -34,6 +37,7 @@ from entities.errors import (
     describe,
 )
 from entities.host import EntityHost, Neighbours
+from entities.intake import take_in
 from entities.response import EntityResponse
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
@@ -82,9 +86,14 @@ class Runner:
         self._local: dict[int, Delivery] = {}
         self._local_lanes: dict[int, _LocalOrigin] = {}
         self._released: Callable[[], None] = lambda: None
-        self.host = EntityHost(loop, now, self, recorder, neighbours)
+        self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
+        self.broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
+        self.singletons = Singletons(
+            self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
+        )
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
+        self.hot = HotEntities(now())
         recorder.add_gauges(self._gauges)
 
     # -- the lease: this runner is the gate of its host
@@ -115,6 +124,9 @@ class Runner:
         if change.to_release:
             self._let_go(change.to_release)
         self.extend()
+        if lease.singletons is not None:
+            self.singletons.told(lease.singletons)
+        self.singletons.look()
         return change.renew_at_once
 
     def extend(self) -> None:
@@ -146,7 +158,7 @@ class Runner:
             delivery.message.hosted.definition.name, delivery.entity_id, self._config.shards_per_group
         )
         origin = delivery.origin
-        assert isinstance(origin, InboundLane | _LocalOrigin)
+        assert isinstance(origin, InboundLane | _LocalOrigin | ShardBroadcast)
         origin.send_back(delivery, ShardId(group, number))
 
     async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
@@ -180,7 +192,7 @@ class Runner:
         for sequence in request.cancel:
             delivery = lane.unanswered.get(sequence)
             if delivery is not None:
-                self.host.cancel(delivery)
+                self._cancel(delivery)
             elif sequence >= lane.next_sequence:
                 lane.unwanted.add(sequence)
         if request.close:
@@ -249,59 +261,73 @@ class Runner:
     def _accept(self, lane: InboundLane, frame: MessageFrame, attachments: tuple[Any, ...]) -> None:
         now = self._now()
         lane.next_sequence = frame.first + len(frame.ids)
-        deadline = now + frame.timeout_s
         self._batch_sizes.append(len(frame.ids))
+        self.hot.saw(frame, now)
         kinds = [self._kind(name, method) for name, method in frame.kinds]
-        extras = frame.extras
-        unanswered = lane.unanswered
-        closed = bool(lane.closed)
-        accept = self.host.accept
-        used = 0
-        for position, (kind, entity_id, args) in enumerate(
-            zip(frame.kind, frame.ids, frame.arguments, strict=True), start=0
-        ):
-            message = kinds[kind]
-            sequence = frame.first + position
-            extra = extras.get(position) if extras else None
-            mine: tuple[Any, ...] = ()
-            if extra is not None:
-                mine, used = attachments[used : used + extra.references], used + extra.references
-            if lane.unwanted and sequence in lane.unwanted:
-                lane.unwanted.discard(sequence)
-                address = EntityAddress(frame.kinds[kind][0], entity_id)
-                lane.fail(
-                    sequence, Cancelled(address=address, method=frame.kinds[kind][1], may_have_run=False)
-                )
-                continue
-            if not isinstance(message, HostedMessage):
-                lane.fail(sequence, message(entity_id))
-                continue
-            hosted = message.hosted
-            activation = hosted.live.get(entity_id)
-            if activation is None or closed or self.draining:
-                shard, epoch = self._granted(hosted.definition, entity_id)
-                stream = extra.stream if extra is not None else 0
-                if epoch is None or not lane.admits(shard, stream):
-                    lane.refuse(sequence, shard, stream)
-                    closed = True
-                    continue
-                if activation is None:
-                    try:
-                        activation = self.host.activate(hosted, entity_id, shard[1], epoch, now)
-                    except ActivationFailed as failed:
-                        lane.fail(sequence, failed)
-                        continue
-            delivery = Delivery(lane, sequence, message, entity_id, args, deadline, now)  # type: ignore[arg-type]  # filled by _unpack
-            if extra is not None:
-                wrong = self._unpack(delivery, extra, mine, now)
-                if wrong is not None:
-                    lane.fail(sequence, wrong)
-                    continue
-            refused = accept(delivery, activation)
-            if refused is not None:
-                lane.fail(sequence, refused)
-            else:
-                unanswered[sequence] = delivery
+        deadline = now + frame.timeout_s
+        odd = _Odd(self, lane, frame, attachments, kinds, deadline, now)
+        take_in(
+            self.host.crew,
+            lane,
+            frame.first,
+            [kind if isinstance(kind, HostedMessage) else None for kind in kinds],
+            frame.kind,
+            frame.ids,
+            frame.arguments,
+            deadline,
+            now,
+            lane.unanswered,
+            odd.take,
+            particular=frame.extras,
+            careful=odd.careful,
+        )
+
+    def settle_in(
+        self,
+        lane: InboundLane,
+        delivery: Delivery,
+        extra: Extras | None,
+        attachments: tuple[Any, ...],
+        *,
+        careful: bool,
+    ) -> bool:
+        """Take one message of a known type, whatever is particular about it; False if its shard is not served here."""
+        hosted = delivery.message.hosted
+        entity_id = delivery.entity_id
+        activation = hosted.live.get(entity_id)
+        if activation is None or careful:
+            shard, epoch = self._granted(hosted.definition, entity_id)
+            stream = extra.stream if extra is not None else 0
+            if epoch is None or not lane.admits(shard, stream):
+                lane.refuse(delivery.sequence, shard, stream)
+                return False
+            if activation is None:
+                try:
+                    activation = self.host.activate(hosted, entity_id, shard[1], epoch, delivery.accepted_at)
+                except ActivationFailed as failed:
+                    lane.fail(delivery.sequence, failed)
+                    return True
+        wrong: BaseException | None = None
+        if extra is not None:
+            wrong = self._unpack(delivery, extra, attachments, delivery.accepted_at)
+        wrong = wrong or self.host.accept(delivery, activation)
+        if wrong is not None:
+            lane.fail(delivery.sequence, wrong)
+        else:
+            lane.unanswered[delivery.sequence] = delivery
+        return True
+
+    def _serves(self, shard: ShardId) -> bool:
+        return shard in self._grants and shard not in self.draining
+
+    def _cancel(self, delivery: Delivery, *, running: bool = True) -> None:
+        if isinstance(delivery, ShardBroadcast):
+            self.broadcasts.cancel(delivery, running=running)
+        elif running or not delivery.started:
+            self.host.cancel(delivery)
+
+    def _may_start(self, shard: ShardId) -> Epoch | None:
+        return None if shard in self.draining or not self.may_leave() else self._grants.get(shard)
 
     def _granted(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
         shard = ShardId(
@@ -327,16 +353,16 @@ class Runner:
     def _unpack(
         self, delivery: Delivery, extra: Extras, attachments: tuple[Any, ...], now: float
     ) -> MalformedMessage | None:
-        delivery.chain = extra.chain
-        delivery.trace = extra.trace
-        delivery.first_id, delivery.counted = extra.message_id, extra.counted
+        delivery.particulars = particulars = Particulars(
+            extra.chain, extra.trace, extra.message_id, extra.counted
+        )
         if extra.timeout_s is not None:
             delivery.deadline = now + extra.timeout_s
         if extra.packed is None:
             return None
         token = arriving_at.set(self._neighbours)
         try:
-            delivery.args, delivery.kwargs = self._codec.unpack(Packed(extra.packed, attachments))
+            delivery.args, particulars.kwargs = self._codec.unpack(Packed(extra.packed, attachments))
         except BaseException as raised:
             error = MalformedMessage(
                 f"its arguments cannot be unpickled on the runner: {describe(raised)}",
@@ -348,14 +374,24 @@ class Runner:
         finally:
             arriving_at.reset(token)
         if attachments:
-            self._resolve_first(delivery)
+            self._resolve_first(delivery, particulars)
         return None
 
-    def _resolve_first(self, delivery: Delivery) -> None:
+    def _resolve_first(self, delivery: Delivery, particulars: Particulars) -> None:
         """A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one."""
         # An entity with a process of its own gets the reference, and the object there.
-        if not delivery.message.hosted.apart and needs_objects(self._codec.attach, delivery):
-            delivery.prepare = partial(resolved, self._codec.attach)
+        if not delivery.message.hosted.apart and needs_objects(
+            self._codec.attach, delivery.args, particulars.kwargs
+        ):
+            particulars.prepare = partial(resolved, self._codec.attach)
+
+    def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
+        """Let one entity go; False when it does not live, None when its shard is not served here (any more)."""
+        hosted = self.host.hosted(entity_type)
+        if hosted is None:
+            return False  # its code was never needed here
+        _, epoch = self._granted(hosted.definition, entity_id)
+        return None if epoch is None else self.host.dismiss(entity_type, entity_id)
 
     # -- entities of this process that send to each other
 
@@ -379,6 +415,8 @@ class Runner:
         if not isinstance(kind, HostedMessage):
             answered(lane, sequence, None, kind(route.entity_id))
             return None
+        if type(route.entity_id) is int:
+            return self.broadcasts.sent_here(origin, self._local, sequence, kind, message)
         shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
         if epoch is None:
             return shard
@@ -394,16 +432,20 @@ class Runner:
             deadline = message.sent_at + self._config.message_timeout_s
         delivery = Delivery(origin, sequence, kind, route.entity_id, (), deadline, now)
         cause = message.cause
-        if cause is not None:
-            delivery.chain, delivery.trace = cause.chain_onwards(), cause.trace
+        chain = cause.chain_onwards() if cause is not None else ()
+        trace = cause.trace if cause is not None else None
         if type(message.args) is Packed:
-            extra = Extras(message.args.data, None, delivery.chain, delivery.trace)
+            extra = Extras(message.args.data, None, chain, trace)
             wrong = self._unpack(delivery, extra, message.args.attachments, now)
             if wrong is not None:
                 answered(lane, sequence, None, wrong)
                 return None
         else:
             delivery.args = message.args
+            if cause is not None:
+                delivery.particulars = Particulars(chain, trace)
+        if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
+            self.hot.saw_one(name, route.entity_id, now)
         refused = self.host.accept(delivery, activation)
         if refused is not None:
             answered(lane, sequence, None, refused)
@@ -415,7 +457,7 @@ class Runner:
         """The sender in this process wants the message no more."""
         delivery = self._local.get(sequence)
         if delivery is not None:
-            self.host.cancel(delivery)
+            self._cancel(delivery)
 
     # -- the rest
 
@@ -431,8 +473,7 @@ class Runner:
         if lane.listener is not None:
             lane.listener()  # nothing will come any more; a process that wants to end waits for all its calls
         for delivery in list(lane.unanswered.values()):
-            if not delivery.started:
-                self.host.cancel(delivery)
+            self._cancel(delivery, running=False)
 
     @property
     def lanes(self) -> int:
@@ -448,6 +489,7 @@ class Runner:
 
     async def close(self) -> None:
         """Let every entity go and stop."""
+        self.singletons.end()
         await self.host.close()
         for lane in self._lanes.values():
             if lane.listener is not None:
@@ -458,6 +500,62 @@ class Runner:
         yield cluster.runners, {}, 1.0
         yield cluster.runners_healthy, {}, float(healthy)
         yield cluster.shards, {}, float(len(self._grants) if healthy else 0)
+        yield cluster.singletons, {}, float(self.singletons.living() if healthy else 0)
+
+
+class _Odd:
+    """The messages of one frame that need a second look: in order, as the frame has them."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        lane: InboundLane,
+        frame: MessageFrame,
+        attachments: tuple[Any, ...],
+        kinds: list[HostedMessage | Callable[[str], Exception]],
+        deadline: float,
+        now: float,
+    ) -> None:
+        self._runner = runner
+        self._lane = lane
+        self._frame = frame
+        self._attachments = attachments
+        self._kinds = kinds
+        self._deadline = deadline
+        self._now = now
+        self._used = 0
+        # After a refusal every shard must be asked for: nothing may overtake what was sent back.
+        self.careful = bool(lane.closed or lane.unwanted or runner.draining)
+
+    def take(self, position: int) -> bool:
+        """Take the message at this position; tells whether all after it need a look as well."""
+        lane, frame = self._lane, self._frame
+        sequence = frame.first + position
+        entity_id = frame.ids[position]
+        kind = frame.kind[position]
+        message = self._kinds[kind]
+        extra = frame.extras.get(position)
+        mine: tuple[Any, ...] = ()
+        if extra is not None and extra.references:
+            mine = self._attachments[self._used : self._used + extra.references]
+            self._used += extra.references
+        if sequence in lane.unwanted:
+            lane.unwanted.discard(sequence)
+            name, method = frame.kinds[kind]
+            address = EntityAddress(name, entity_id)
+            lane.fail(sequence, Cancelled(address=address, method=method, may_have_run=False))
+        elif not isinstance(message, HostedMessage):
+            lane.fail(sequence, message(entity_id))
+        elif type(entity_id) is int:  # a broadcast's part for a shard
+            args = frame.arguments[position]
+            if not self._runner.broadcasts.arrived(lane, sequence, message, entity_id, args, extra, mine):
+                self.careful = True
+        else:
+            args = frame.arguments[position] or ()
+            delivery = Delivery(lane, sequence, message, entity_id, args, self._deadline, self._now)
+            if not self._runner.settle_in(lane, delivery, extra, mine, careful=self.careful):
+                self.careful = True
+        return self.careful
 
 
 class _LocalOrigin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from cluster_app.exchange import Answer, Connection
 from cluster_app.outbound_lane import OutboundLane
@@ -14,9 +14,17 @@ from observe.failure import classify
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
-__all__ = ["KnownType", "MessageKind", "Messages", "SendingLane", "ShardSlot"]
+__all__ = ["Counted", "KnownType", "MessageKind", "Messages", "SendingLane", "ShardSlot"]
 
 Messages = deque[EntityResponse[Any]]
+
+
+class Counted(Protocol):
+    """Counts that are kept until they are flushed."""
+
+    def flush(self, recorder: Recorder) -> None:
+        """Move the counts into the recorder, whose lock the caller holds."""
+        ...
 
 
 class KnownType:

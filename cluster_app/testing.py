@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster_app.client import Client
-from cluster_app.cluster import Cluster
+from cluster_app.cluster import Cluster, InsideCluster
 from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
@@ -22,11 +22,15 @@ from cluster_app.entity_states import states_from
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
 from cluster_app.kv import MemoryKeyValue
+from cluster_app.leadership import NotLeading
 from cluster_app.memory_runner import MemoryRunner
-from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus
+from cluster_app.reference import connections
+from cluster_app.status import ClusterStatus, CoordinatorStatus, RunnerStatus, hottest
 from cluster_app.stepped_loop import SteppedClock, SteppedLoop
 from cluster_app.version import __version__
 from entities.declaration import EntityDefinition
+from entities.log_address import carry_addresses
+from entities.stall_watch import StallWatch
 from observe.journal import Journal
 from observe.node_agent import NodeAgent, Report
 from observe.recorder import Recorder
@@ -50,6 +54,9 @@ class MemoryCluster(Cluster):
         self.clock = SteppedClock(self._loop)
         self._memory = _Memory(config, self._loop)
         self._loop.call(self._memory.start(runners))
+        watch = StallWatch(self._loop, self._loop.thread.ident or 0)
+        watch.start()
+        self._memory.closing += [watch.end, carry_addresses()]
         super().__init__(self._memory.client, self._memory, config)
 
     def kill(self, runner_id: str) -> None:
@@ -90,6 +97,7 @@ class _Memory:
         self._numbers = itertools.count(1)
         self._reports = itertools.count(1)
         self._agent = NodeAgent(Journal(":memory:"), loop.time)
+        self.closing: list[Callable[[], None]] = []  # what else ends with the cluster
         self._coordinator_counts = Recorder(enabled=config.metrics)
         self._counts = Recorder(enabled=config.metrics)
         self.client = Client(
@@ -127,9 +135,11 @@ class _Memory:
 
     def _add_runner(self) -> None:
         runner_id = f"memory-{next(self._numbers)}"
-        self._runners[runner_id] = MemoryRunner(
+        self._runners[runner_id] = memory = MemoryRunner(
             runner_id, self._config, self._loop, self._service, self, self, self._definitions, self._report
         )
+        memory.neighbourhood.cluster = inside = InsideCluster(memory.client, self, self._config)
+        connections.remove(inside)  # it is what its own entities get from connect(), and nobody else
 
     # -- faults
 
@@ -193,6 +203,17 @@ class _Memory:
 
         self._loop.call_soon_threadsafe(ask)
 
+    def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:
+        def ask() -> None:
+            try:
+                self._service[0].keep(name)
+            except (LookupError, ConnectionError, NotLeading) as refusal:
+                told(ConnectionError(str(refusal)) if isinstance(refusal, NotLeading) else refusal)
+                return
+            told(None)
+
+        self._loop.call_soon_threadsafe(ask)
+
     # -- backend of the connection
 
     def status(self) -> ClusterStatus:
@@ -221,14 +242,44 @@ class _Memory:
                 )
             )
         shards = sum(runner.shards for runner in runners)
+        singletons = service.coordinator.singletons
+        hot = hottest(
+            found
+            for memory in self._runners.values()
+            for found in memory.runner.hot.hottest(self._loop.time())
+        )
         return ClusterStatus(
-            runners, entities, shards, [], CoordinatorStatus(os.getpid(), service.term), __version__
+            runners,
+            entities,
+            shards,
+            singletons,
+            CoordinatorStatus(os.getpid(), service.term),
+            __version__,
+            hot,
         )
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for memory in list(self._runners.values()):
             for data in self._loop.call(memory.states(type_name)):
                 yield from states_from(data)
+
+    def live(self, type_name: str) -> Iterator[str]:
+        for memory in list(self._runners.values()):
+            yield from self._loop.call(memory.live(type_name))
+
+    def type_names(self) -> list[str]:
+        return self._service[0].type_names()
+
+    def deactivate(self, type_name: str, entity_id: str) -> bool:
+        return self._loop.call(self._deactivate(type_name, entity_id))
+
+    async def _deactivate(self, type_name: str, entity_id: str) -> bool:
+        await self._loop.quiet()
+        owner = self._runners.get(self._service[0].owner(type_name, entity_id) or "")
+        lived = None if owner is None else await owner.deactivate(type_name, entity_id)
+        if lived is None:
+            raise ConnectionError(f"no runner serves the shard of {type_name}/{entity_id} now")
+        return lived
 
     def metrics(self) -> MetricsSnapshot:
         return self._loop.call(self._metrics())
@@ -255,6 +306,8 @@ class _Memory:
     def close(self) -> None:
         self.client.close()
         self._loop.call(self._stop())
+        for end in self.closing:
+            end()
         self._loop.end()
 
     async def _stop(self) -> None:

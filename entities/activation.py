@@ -14,7 +14,8 @@ from entities.annex import hand_on
 from entities.declaration import EntityDefinition, MessageDeclaration
 from entities.delivery import Delivery
 from entities.mailbox import Mailbox
-from observe.instruments import cluster
+from entities.slow_handlers import SLOW_S
+from observe.instruments import LATENCY_EDGES_S, cluster
 from observe.recorder import HistogramCell, Recorder
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from entities.host import EntityHost
 
 __all__ = ["Activation", "HostedMessage", "HostedType", "Phase"]
+
+# The first bucket of handler durations in which all are slow.
+_SLOW = LATENCY_EDGES_S.index(SLOW_S) + 1
 
 
 class Phase(enum.Enum):
@@ -88,10 +92,32 @@ class Activation:
 class HostedMessage:
     """One message of a hosted type: its declaration, unpacked for speed, and what was measured since the last flush.
 
+    :ivar live: the type's live table.
+    :ivar minimum, maximum: how many arguments by position it takes.
+    :ivar waited: the type's list of seconds in mailboxes.
+    :ivar on_thread: it runs on a thread, and its deliveries know when they ran.
     :ivar took_ok, took_error: handler durations, seconds.
+    :ivar long_suspended: how many of these that are above `SLOW_S` did not hold the loop all the time.
+    :ivar counted_early: how many of them were counted as slow before they ended.
     """
 
-    __slots__ = ("_cells", "declaration", "function", "hosted", "is_async", "name", "took_error", "took_ok")
+    __slots__ = (
+        "_cells",
+        "counted_early",
+        "declaration",
+        "function",
+        "hosted",
+        "is_async",
+        "live",
+        "long_suspended",
+        "maximum",
+        "minimum",
+        "name",
+        "on_thread",
+        "took_error",
+        "took_ok",
+        "waited",
+    )
 
     def __init__(self, hosted: HostedType, declaration: MessageDeclaration) -> None:
         self.hosted = hosted
@@ -99,20 +125,38 @@ class HostedMessage:
         self.name = declaration.name
         self.function: Callable[..., Any] = declaration.function
         self.is_async = declaration.is_async
+        self.live = hosted.live
+        self.minimum = declaration.minimum
+        self.maximum = declaration.maximum
+        self.waited = hosted.waited
+        self.on_thread = declaration.blocking and not hosted.apart
         if hosted.apart:  # it runs elsewhere, and is waited for here
             self.function, self.is_async = hand_on, True
+        elif self.on_thread:  # to the crew it is a coroutine that waits for a thread
+            self.function = hosted.host.threads.carrying(declaration.function)
+            self.is_async = True
         self.took_ok: list[float] = []
         self.took_error: list[float] = []
+        self.long_suspended = 0
+        self.counted_early = 0
         self._cells: dict[str, HistogramCell] = {}
 
     def flush(self, recorder: Recorder) -> None:
         """Move what was measured into the recorder, whose lock the caller holds."""
-        if self.took_ok:
-            self._cell(recorder, "ok").record_many(self.took_ok)
-            self.took_ok.clear()
-        if self.took_error:
-            self._cell(recorder, "error").record_many(self.took_error)
-            self.took_error.clear()
+        long, longest_s = 0, 0.0
+        for outcome, took in (("ok", self.took_ok), ("error", self.took_error)):
+            if took:
+                cell = self._cell(recorder, outcome)
+                before = sum(cell.counts[_SLOW:])
+                cell.record_many(took)
+                long += sum(cell.counts[_SLOW:]) - before
+                longest_s = max(longest_s, *took) if long else 0.0
+                took.clear()
+        # What took long in one go has held the loop; the rest of what took long is known.
+        stalls = long - self.long_suspended - self.counted_early
+        self.long_suspended = self.counted_early = 0
+        if stalls > 0:
+            self.hosted.host.slow.finished(self, stalls, longest_s)
 
     def _cell(self, recorder: Recorder, outcome: str) -> HistogramCell:
         cell = self._cells.get(outcome)
@@ -157,7 +201,6 @@ class HostedType:
         self.host = host
         self.definition = definition
         self.apart = definition.options.hosting == "actor"
-        self.messages = {name: HostedMessage(self, m) for name, m in definition.messages.items()}
         # A hook that is not overridden costs nothing: such an entity is activated and let go in place.
         self.hooks = (
             definition.cls.on_activate is not Entity.on_activate,
@@ -172,6 +215,7 @@ class HostedType:
         self.lifetimes: list[float] = []
         self.activation_took: dict[str, list[float]] = {"ok": [], "error": []}
         self._cells: dict[str, Any] = {}
+        self.messages = {name: HostedMessage(self, m) for name, m in definition.messages.items()}
 
     def flush(self, recorder: Recorder) -> None:
         """Move what was counted into the recorder, whose lock the caller holds."""

@@ -18,6 +18,7 @@ from entities.errors import (
     Timeout,
     describe,
 )
+from entities.handler_threads import RaisedOnThread
 
 __all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
 
@@ -47,6 +48,8 @@ def unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
 
 def handler_failed(delivery: Delivery, raised: BaseException) -> ClusterError:
     """The handler raised; what it raised is the cause, whatever it was."""
+    if isinstance(raised, RaisedOnThread):
+        raised = raised.error
     if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
         return Cancelled(address=address_of(delivery), method=delivery.message.name, may_have_run=True)
     if isinstance(raised, AnsweredThere):

@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-from entities.delivery import Delivery, current_delivery
+from entities.delivery import Delivery, Particulars, current_delivery
+from entities.handler_threads import Unstarted
+from entities.slow_handlers import SLOW_S
 
 __all__ = ["Crew", "Gate", "OpenGate"]
 
@@ -52,8 +54,11 @@ class OpenGate:
 class Crew:
     """Runs started messages, oldest first.
 
+    :ivar ready: those that have not had their first step; who puts one in directly has to `wake` the crew.
+
     :param finish: called with (delivery, value, error, started_at, ended_at) when a handler has ended.
     :param refuse: called with a delivery whose time is over or whose sender cancelled it before it started.
+    :param slow: called with (delivery, seconds) when one step of a handler that suspends has taken too long.
     """
 
     def __init__(
@@ -62,12 +67,14 @@ class Crew:
         gate: Gate,
         finish: Callable[[Delivery, Any, BaseException | None, float, float], None],
         refuse: Callable[[Delivery, float], None],
+        slow: Callable[[Delivery, float], None] = lambda delivery, seconds: None,
     ) -> None:
         self._now = now
         self._gate = gate
         self._finish = finish
         self._refuse = refuse
-        self._ready: deque[Delivery | Callable[[], None]] = deque()
+        self._slow = slow
+        self.ready: deque[Delivery | Callable[[], None]] = deque()
         self._worker: asyncio.Task[None] | None = None  # the one that takes from the queue
         self._tasks: set[asyncio.Task[None]] = set()
         self._blank = contextvars.Context()
@@ -75,20 +82,25 @@ class Crew:
 
     def start(self, delivery: Delivery) -> None:
         """Let a message have its first step as soon as those before it have had theirs."""
-        self._ready.append(delivery)
+        self.ready.append(delivery)
         if self._worker is None:
+            self._call_worker()
+
+    def wake(self) -> None:
+        """See to it that what was put into `ready` is run."""
+        if self.ready and self._worker is None:
             self._call_worker()
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything started so far has had its first step."""
-        self._ready.append(callback)
+        self.ready.append(callback)
         if self._worker is None:
             self._call_worker()
 
     @property
     def busy(self) -> bool:
         """Whether something is started and has not had its first step."""
-        return any(isinstance(job, Delivery) for job in self._ready)
+        return any(isinstance(job, Delivery) for job in self.ready)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a lifecycle hook on a task of its own."""
@@ -104,7 +116,7 @@ class Crew:
     def stop(self) -> None:
         """Cancel what runs and start nothing more."""
         self._stopped = True
-        self._ready.clear()
+        self.ready.clear()
         for task in list(self._tasks):
             task.cancel()
 
@@ -118,12 +130,17 @@ class Crew:
 
     def _hand_over(self) -> None:
         self._worker = None
-        if self._ready:
+        if self.ready:
             self._call_worker()
 
     async def _work(self) -> None:
-        ready, clock, gate = self._ready, self._now, self._gate
+        ready, clock, gate, finish = self.ready, self._now, self._gate, self._finish
+        handling = current_delivery.set
         myself = asyncio.current_task()
+        assert myself is not None
+        # One for all handlers that end in their first step and leave nothing in it; one that waits takes it along.
+        context = self._blank.copy()
+        context.run(handling, None)
         now = clock()
         turn = _TURN
         while ready:
@@ -145,29 +162,25 @@ class Crew:
                 self._refuse(job, now)
                 continue
             job.started = True
-            context = self._blank.copy()
-            context.run(current_delivery.set, job)
-            function = job.message.function
-            activation = job.activation
+            if len(context) != 1:  # the handler before left something of its own in it
+                context = self._blank.copy()
+            context.run(handling, job)
+            message = job.message
+            entity: Any = job.activation.entity  # type: ignore[union-attr]  # started
             error: BaseException | None = None
             value: Any = None
             started_at = now
-            if job.prepare is None and not job.message.is_async:
+            if not message.is_async and job.particulars is None:
                 try:
-                    if job.kwargs:
-                        value = context.run(function, activation.entity, *job.args, **job.kwargs)  # type: ignore[union-attr]  # started
-                    else:
-                        value = context.run(function, activation.entity, *job.args)  # type: ignore[union-attr]  # started
+                    value = context.run(message.function, entity, *job.args)
                 except BaseException as raised:  # even SystemExit ends its message only
                     error = raised
             else:
                 try:
-                    if job.prepare is not None:
-                        coroutine = _prepared(job)
-                    elif job.kwargs:
-                        coroutine = function(activation.entity, *job.args, **job.kwargs)  # type: ignore[union-attr]  # started
+                    if job.particulars is None:
+                        coroutine = message.function(entity, *job.args)
                     else:
-                        coroutine = function(activation.entity, *job.args)  # type: ignore[union-attr]  # started
+                        coroutine = _particular(job, job.particulars)
                     awaited = context.run(coroutine.send, None)
                 except StopIteration as returned:
                     value = returned.value
@@ -177,16 +190,27 @@ class Crew:
                     # It waits. This task is its own from here on; somebody else takes the queue.
                     job.task = myself
                     self._hand_over()
+                    if (held_s := clock() - started_at) > SLOW_S:
+                        self._slow(job, held_s)
                     try:
-                        value = await _Rest(coroutine, awaited, context, clock, gate)
+                        value = await _Rest(self, job, coroutine, awaited, context)
+                    except Unstarted:  # no thread took it up in time
+                        job.task = None
+                        self._refuse(job, clock())
+                        return
                     except BaseException as raised:
                         error = raised
                     job.task = None
-                    self._finish(job, value, error, started_at, clock())
+                    ended_at = clock()
+                    if job.message.on_thread:
+                        started_at, ended_at = getattr(job, "ran", (started_at, ended_at))
+                    if ended_at - started_at > SLOW_S:
+                        job.message.long_suspended += 1
+                    self._finish(job, value, error, started_at, ended_at)
                     return
             now = clock()
-            self._finish(job, value, error, started_at, now)
-            if myself is not None and myself.cancelling():
+            finish(job, value, error, started_at, now)
+            if myself.cancelling():
                 # The handler cancelled "its" task and returned: that must not hit the next message. `uncancel` does
                 # not take back what is pending, so this task ends here and another one goes on.
                 self._hand_over()
@@ -194,8 +218,11 @@ class Crew:
         self._worker = None
 
 
-async def _prepared(job: Delivery) -> Any:
-    args, kwargs = await job.prepare(job)
+async def _particular(job: Delivery, particulars: Particulars) -> Any:
+    """A handler whose message carries more than arguments by position; one that is no coroutine ends in this step."""
+    args, kwargs = job.args, particulars.kwargs or {}
+    if particulars.prepare is not None:
+        args, kwargs = await particulars.prepare(job)
     assert job.activation is not None
     value = job.message.function(job.activation.entity, *args, **kwargs)
     return await value if job.message.is_async else value
@@ -204,33 +231,34 @@ async def _prepared(job: Delivery) -> Any:
 class _Rest:
     """What is left of a handler after its first step: each step in its own context, and with the right to run."""
 
-    __slots__ = ("_awaited", "_clock", "_context", "_coroutine", "_gate")
+    __slots__ = ("_awaited", "_context", "_coroutine", "_crew", "_job")
 
     def __init__(
         self,
+        crew: Crew,
+        job: Delivery,
         coroutine: Coroutine[Any, Any, Any],
         awaited: Any,
         context: contextvars.Context,
-        clock: Callable[[], float],
-        gate: Gate,
     ) -> None:
+        self._crew = crew
+        self._job = job
         self._coroutine = coroutine
         self._awaited = awaited
         self._context = context
-        self._clock = clock
-        self._gate = gate
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        awaited = self._awaited
+        awaited, crew = self._awaited, self._crew
+        clock, gate = crew._now, crew._gate
         while True:
             thrown: BaseException | None = None
             try:
                 yield awaited
             except BaseException as raised:
                 thrown = raised
-            while self._clock() >= self._gate.until:
+            while (began_at := clock()) >= gate.until:
                 try:
-                    yield from self._gate.opened()
+                    yield from gate.opened()
                 except BaseException as raised:
                     thrown = raised
             try:
@@ -240,3 +268,6 @@ class _Rest:
                     awaited = self._context.run(self._coroutine.throw, thrown)
             except StopIteration as returned:
                 return returned.value
+            finally:
+                if (held_s := clock() - began_at) > SLOW_S:
+                    crew._slow(self._job, held_s)

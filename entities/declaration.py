@@ -83,15 +83,18 @@ def message(function: Callable[Concatenate[Any, P], T], /) -> Message[P, T, T]: 
 
 
 @overload
-def message(*, idempotent: bool = ...) -> Declare: ...
+def message(*, idempotent: bool = ..., blocking: bool = ...) -> Declare: ...
 
 
-def message(function: Any = None, /, *, idempotent: bool = False) -> Any:
+def message(function: Any = None, /, *, idempotent: bool = False, blocking: bool = False) -> Any:
     """Declare a method as a message: only declared methods can be called from outside.
 
     :param idempotent: running it twice does no harm, so a message whose runner died under it is sent again
         instead of ending with `RunnerUnavailable`.
-    :raises TypeError: the decorated object is not a plain (async) function, or a generator function.
+    :param blocking: the function may block (files, sockets, long computations): it runs on one of the runner's
+        `blocking_threads`, still one message at a time for its entity, and may call ``.result()`` there.
+    :raises TypeError: the decorated object is not a plain (async) function, or a generator function; or a blocking
+        one is a coroutine function.
     """
 
     def declare(function: Any) -> Any:
@@ -105,7 +108,12 @@ def message(function: Any = None, /, *, idempotent: bool = False) -> Any:
             raise TypeError(
                 f"@message {function.__qualname__}: a name with a leading underscore is not public"
             )
-        setattr(function, _MESSAGE_TAG, {"idempotent": idempotent})
+        if blocking and inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"@message(blocking=True) {function.__qualname__} is a coroutine function, which runs on the event "
+                "loop: make it a plain 'def' to run on a thread, or leave out blocking"
+            )
+        setattr(function, _MESSAGE_TAG, {"idempotent": idempotent, "blocking": blocking})
         return function
 
     return declare if function is None else declare(function)
@@ -191,12 +199,16 @@ def entity(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MessageDeclaration:
-    """One declared message of a type: its function and what may be passed to it."""
+    """One declared message of a type: its function and what may be passed to it.
+
+    :ivar blocking: the function runs on a thread of its own.
+    """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
     idempotent: bool
+    blocking: bool
     signature: inspect.Signature
     minimum: int
     maximum: float
@@ -213,6 +225,7 @@ class MessageDeclaration:
             function,
             inspect.iscoroutinefunction(function),
             bool(getattr(function, _MESSAGE_TAG)["idempotent"]),
+            bool(getattr(function, _MESSAGE_TAG)["blocking"]),
             inspect.Signature(parameters),
             # A required keyword makes every call without keywords wrong: no number of positions is enough.
             1_000_000 if needs_keyword else sum(p.default is p.empty for p in by_position),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from entities.activation import Activation, HostedMessage
 
-__all__ = ["Answerable", "Delivery", "current_delivery"]
+__all__ = ["Answerable", "Delivery", "Particulars", "current_delivery", "current_hook"]
 
 
 class Answerable(Protocol):
@@ -26,12 +26,9 @@ class Answerable(Protocol):
         ...
 
 
-class Delivery:
-    """One accepted message.
+class Particulars:
+    """What few messages carry. Most deliveries do without, and a slot costs every message its time.
 
-    :ivar origin: gets the answer, once.
-    :ivar sequence: the message's number in its origin.
-    :ivar deadline: on the host's clock, in seconds.
     :ivar chain: the messages that are being handled up the call chain, each ``(type, id, message id)``.
     :ivar trace: the W3C ``traceparent`` it came with, or None.
     :ivar first_id: the id it was first sent under, if that was on another lane.
@@ -39,25 +36,51 @@ class Delivery:
     :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
     """
 
+    __slots__ = ("chain", "counted", "first_id", "kwargs", "prepare", "trace")
+
+    def __init__(
+        self,
+        chain: tuple[tuple[str, str, str], ...] = (),
+        trace: str | None = None,
+        first_id: str | None = None,
+        counted: bool = False,
+    ) -> None:
+        self.kwargs: Mapping[str, Any] | None = None
+        self.chain = chain
+        self.trace = trace
+        self.first_id = first_id
+        self.counted = counted
+        self.prepare: Callable[[Delivery], Any] | None = None
+
+
+class Delivery:
+    """One accepted message.
+
+    :ivar origin: gets the answer, once.
+    :ivar sequence: the message's number in its origin.
+    :ivar deadline: on the host's clock, in seconds.
+    :ivar particulars: what few messages carry, or None.
+    :ivar ran: for a handler that a thread took up, when it began and ended there, in seconds; otherwise not set, which
+        costs a message nothing.
+    """
+
     __slots__ = (
         "accepted_at",
         "activation",
         "args",
         "cancelled",
-        "chain",
-        "counted",
         "deadline",
         "entity_id",
-        "first_id",
-        "kwargs",
         "message",
         "origin",
-        "prepare",
+        "particulars",
+        "ran",
         "sequence",
         "started",
         "task",
-        "trace",
     )
+
+    ran: tuple[float, float]
 
     def __init__(
         self,
@@ -68,6 +91,7 @@ class Delivery:
         args: tuple[Any, ...],
         deadline: float,
         accepted_at: float,
+        activation: Activation | None = None,
     ) -> None:
         self.origin = origin
         self.sequence = sequence
@@ -76,21 +100,37 @@ class Delivery:
         self.args = args
         self.deadline = deadline
         self.accepted_at = accepted_at
-        self.kwargs: Mapping[str, Any] | None = None
-        self.chain: tuple[tuple[str, str, str], ...] = ()
-        self.trace: str | None = None
-        self.first_id: str | None = None
-        self.counted = False
-        self.prepare: Any = None
-        self.activation: Activation | None = None
+        self.activation = activation
+        self.particulars: Particulars | None = None
         self.task: asyncio.Task[None] | None = None
         self.started = False
         self.cancelled = False
 
     @property
+    def kwargs(self) -> Mapping[str, Any] | None:
+        """Its arguments by keyword."""
+        return self.particulars.kwargs if self.particulars is not None else None
+
+    @property
+    def chain(self) -> tuple[tuple[str, str, str], ...]:
+        """The messages that are being handled up the call chain, each ``(type, id, message id)``."""
+        return self.particulars.chain if self.particulars is not None else ()
+
+    @property
+    def trace(self) -> str | None:
+        """The W3C ``traceparent`` it came with, or None."""
+        return self.particulars.trace if self.particulars is not None else None
+
+    @property
+    def counted(self) -> bool:
+        """Whether another runner has counted it as received, and gave it back."""
+        return self.particulars is not None and self.particulars.counted
+
+    @property
     def id(self) -> str:
         """The message's id: who sent it, on which lane, as which message."""
-        return self.first_id or f"{self.origin.sender}:{self.sequence}"
+        first_id = self.particulars.first_id if self.particulars is not None else None
+        return first_id or f"{self.origin.sender}:{self.sequence}"
 
     def chain_onwards(self) -> tuple[tuple[str, str, str], ...]:
         """The call chain of a message that this one's handler sends."""
@@ -99,3 +139,6 @@ class Delivery:
 
 # What this context is handling. It flows into tasks that a handler starts, so their messages carry the chain too.
 current_delivery: ContextVar[Delivery | None] = ContextVar("current_delivery", default=None)
+
+# Whose `__init__`, `on_activate` or `on_deactivate` this context is running, where no message is being handled.
+current_hook: ContextVar[Activation | None] = ContextVar("current_hook", default=None)

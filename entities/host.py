@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from entities.activation import Activation, HostedType, Phase
@@ -16,7 +17,7 @@ from entities.annex import Annexes, AnnexLost
 from entities.answers import activation_failed, address_of, handler_failed, unstarted
 from entities.crew import Crew, Gate
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery, current_delivery
+from entities.delivery import Delivery, current_delivery, current_hook
 from entities.errors import (
     ActivationFailed,
     CallCycle,
@@ -24,13 +25,17 @@ from entities.errors import (
     MailboxFull,
     MalformedMessage,
 )
+from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
+from entities.slow_handlers import SlowHandlers
 from entities.supervision import Supervision
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
 
 __all__ = ["EntityHost", "Neighbours"]
+
+_ACTIVE = Phase.ACTIVE  # a global is read faster than an attribute of an enum
 
 
 class Neighbours(Protocol):
@@ -45,6 +50,7 @@ class EntityHost:
     """The entities of one runner. Everything here happens on one event loop.
 
     :param now: the clock, in seconds; timers use the loop, whose clock must be the same.
+    :param blocking_threads: how many blocking handlers run at a time.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class EntityHost:
         gate: Gate,
         recorder: Recorder,
         neighbours: Neighbours,
+        blocking_threads: int = 16,
     ) -> None:
         self.now = now
         self.neighbours = neighbours
@@ -61,8 +68,14 @@ class EntityHost:
         self._recorder = recorder
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
-        self.crew = Crew(now, gate, self._finished, self._expired)
+        self.slow = SlowHandlers(recorder)
+        self.crew = Crew(now, gate, self._finished, self._expired, self.slow.stepped)
         self.supervision: Supervision
+        self.threads = HandlerThreads(blocking_threads, loop, now, gate, lambda: self.crew.stopped)
+        self.changes = 0
+        """Grows whenever an entity comes or goes."""
+        self.left: Callable[[Activation, BaseException | None], None] = _nobody_asks
+        """Called when an activation has gone, with its error if it never came to life."""
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
 
@@ -159,18 +172,21 @@ class EntityHost:
         if hosted.apart:
             return self.supervision.activate(hosted, entity_id, shard, epoch, now)
         cls = hosted.definition.cls
-        token = current_delivery.set(None)
+        token, outer = current_delivery.set(None), current_hook.get()
         try:
             entity = cls.__new__(cls)
             activation = Activation(hosted, entity_id, entity, shard, epoch, now)
             entity._activation = activation
+            current_hook.set(activation)
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
             hosted.activation_took["error"].append(self.now() - now)
             raise activation_failed(hosted, entity_id, raised) from raised
         finally:
+            current_hook.set(outer)
             current_delivery.reset(token)
         hosted.live[entity_id] = activation
+        self.changes += 1
         if hosted.hooks[0]:
             self.crew.spawn(self._activate_hook(activation))
         else:
@@ -178,6 +194,7 @@ class EntityHost:
         return activation
 
     async def _activate_hook(self, activation: Activation) -> None:
+        current_hook.set(activation)
         try:
             await activation.entity.on_activate()
         except BaseException as raised:
@@ -185,7 +202,7 @@ class EntityHost:
                 return  # lost meanwhile: nothing of it counts, and nobody waits
             hosted = activation.hosted
             hosted.activation_took["error"].append(self.now() - activation.activated_at)
-            for delivery in self._leave(activation):
+            for delivery in self._leave(activation, raised):
                 delivery.origin.answer(
                     delivery, None, activation_failed(hosted, activation.entity_id, raised)
                 )
@@ -212,7 +229,7 @@ class EntityHost:
         self, delivery: Delivery, value: Any, error: BaseException | None, started_at: float, ended_at: float
     ) -> None:
         message = delivery.message
-        message.hosted.waited.append(started_at - delivery.accepted_at)
+        message.waited.append(started_at - delivery.accepted_at)
         if error is None:
             message.took_ok.append(ended_at - started_at)
         else:
@@ -220,7 +237,16 @@ class EntityHost:
             if type(error) is AnnexLost and self._again(delivery, error, ended_at):
                 return
             error = handler_failed(delivery, error)
-        self._release(delivery, ended_at)
+        # As `_release`, without the call: every message comes by here.
+        activation: Any = delivery.activation
+        running = activation.running
+        if len(running) == 1:
+            activation.running = ()
+        else:
+            activation.running = tuple(busy for busy in running if busy is not delivery)
+        activation.touched_at = ended_at
+        if activation.mailbox is not None or activation.phase is not _ACTIVE:
+            self._next(activation)
         delivery.origin.answer(delivery, value, error)
 
     def _again(self, delivery: Delivery, lost: AnnexLost, now: float) -> bool:
@@ -293,6 +319,9 @@ class EntityHost:
 
     def let_go(self, activation: Activation, reason: str) -> None:
         """Let an entity go as soon as nothing runs in it; what waits meets a new activation, in order."""
+        if not self._on_loop():  # a blocking handler says so: before the loop hears that it has ended
+            self._loop.call_soon_threadsafe(self.let_go, activation, reason)
+            return
         if activation.phase is Phase.ACTIVE:
             activation.phase = Phase.LEAVING
             activation.reason = reason
@@ -300,6 +329,18 @@ class EntityHost:
                 self._deactivate(activation)
         elif activation.phase in (Phase.STARTING, Phase.STOPPING) and reason in ("handoff", "shutdown"):
             activation.reason = reason  # it goes as soon as it has come to life, and can't ask to stay
+
+    def dismiss(self, name: str, entity_id: str) -> bool:
+        """Let one entity go with reason explicit, asked for from outside; False when it does not live."""
+        hosted = self._types.get(name)
+        activation = None if hosted is None else hosted.live.get(entity_id)
+        if activation is None:
+            return False
+        if activation.phase is Phase.STARTING:
+            activation.reason = activation.reason or "explicit"  # it goes as soon as it has come to life
+        else:
+            self.let_go(activation, "explicit")
+        return True
 
     def let_go_shards(self, shards: Callable[[str, int], bool], reason: str) -> list[Delivery]:
         """Let go every entity of these (group, shard) pairs; returns the messages that had not started, in order."""
@@ -348,6 +389,7 @@ class EntityHost:
 
     async def _deactivate_hook(self, activation: Activation) -> None:
         reason = activation.reason
+        current_hook.set(activation)
         try:
             await activation.entity.on_deactivate(reason)
         except BaseException as raised:
@@ -366,16 +408,17 @@ class EntityHost:
             self._deactivate(activation)  # its shard is to leave by now
             return
         activation.phase, activation.reason = Phase.ACTIVE, ""
-        activation.keep_until = self.now() + seconds
+        activation.keep_until = max(activation.keep_until, self.now() + seconds)
         self._idle.add(activation, seconds)
         self._next(activation)
 
-    def gone(self, activation: Activation, reason: str | None) -> None:
+    def gone(self, activation: Activation, reason: str | None, error: BaseException | None = None) -> None:
         """It has left its place; what waits meets a new activation.
 
         :param reason: why, to be counted; None for one that had not come to life.
+        :param error: what kept it from coming to life.
         """
-        waiting = self._leave(activation)
+        waiting = self._leave(activation, error)
         if reason is not None:
             self._count_gone(activation, reason)
         hosted = self._types[activation.hosted.definition.name]
@@ -397,14 +440,16 @@ class EntityHost:
             if refused is not None:
                 delivery.origin.answer(delivery, None, refused)
 
-    def _leave(self, activation: Activation) -> list[Delivery]:
+    def _leave(self, activation: Activation, error: BaseException | None = None) -> list[Delivery]:
         activation.phase = Phase.GONE
+        self.changes += 1
         for hosted in self._every_type():
             if hosted.live.get(activation.entity_id) is activation:
                 del hosted.live[activation.entity_id]
         waiting = list(activation.mailbox) if activation.mailbox is not None else []
         activation.mailbox = None
         activation.hosted.waiting.pop(activation.entity_id, None)
+        self.left(activation, error)
         return waiting
 
     def _count_gone(self, activation: Activation, reason: str) -> None:
@@ -428,8 +473,19 @@ class EntityHost:
             await self.supervision.close(
                 lambda: any(hosted.apart and hosted.live for hosted in self._every_type())
             )
+        self.stop()
+
+    def stop(self) -> None:
+        """Start nothing more, and cancel what runs; a thread that is in a handler ends with it."""
         self._idle.end()
         self.crew.stop()
+        self.threads.end()
+
+    def _on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def _empty(self, activation: Activation) -> Iterator[Delivery]:
         assert activation.mailbox is not None
@@ -441,23 +497,37 @@ class EntityHost:
 
     def repeat(self, activation: Activation, seconds: float, method: str) -> None:
         """Send an entity its own message every `seconds` for as long as this activation lives."""
-        if not seconds > 0:
-            raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
-        if method not in activation.hosted.definition.messages:
-            raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
+        self.check_timer(activation, seconds, method)
         reference = self.neighbours.entity(activation.hosted.definition.cls, activation.entity_id)
         pending: list[Any] = []
 
         def tick() -> None:
             if activation.phase is Phase.GONE:
+                self._idle.ticking.discard(activation)
                 return
+            self._idle.ticking.add(activation)
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
+                idle = not activation.running and activation.mailbox is None
+                touched_at = activation.touched_at
                 pending[:] = [getattr(reference, method).remote()]
+                if idle:  # else it is in use, whoever uses it says until when
+                    pending[0].add_done_callback(lambda _: self._idle.resume(activation, touched_at))
             self._loop.call_later(seconds, tick, context=blank)
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
         blank = contextvars.Context()
-        self._loop.call_later(seconds, tick, context=blank)
+        if self._on_loop():
+            self._loop.call_later(seconds, tick, context=blank)
+        else:  # asked for by a blocking handler
+            self._loop.call_soon_threadsafe(partial(self._loop.call_later, seconds, tick, context=blank))
+
+    @staticmethod
+    def check_timer(activation: Activation, seconds: float, method: str) -> None:
+        """Raise ValueError for a timer that has no meaning."""
+        if not seconds > 0:
+            raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
+        if method not in activation.hosted.definition.messages:
+            raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
 
     # -- what is known
 
@@ -488,3 +558,7 @@ class EntityHost:
             yield cluster.entities, name, float(len(hosted.live))
             depth = sum(len(a.mailbox) for a in list(hosted.waiting.values()) if a.mailbox is not None)
             yield cluster.mailbox_depth, name, float(depth)
+
+
+def _nobody_asks(activation: Activation, error: BaseException | None) -> None:
+    """Nobody wants to know who has gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 
 from entities.activation import Activation, Phase
@@ -18,9 +19,14 @@ __all__ = ["IdleWatch"]
 # Timers may fire a hair before their time; asking them again at once would spin.
 _EARLY_S = 1e-6
 
+_SOON_S = 0.05
+
 
 class IdleWatch:
-    """Calls `let_go(activation)` for each watched activation that has been idle for its type's `max_idle_time`."""
+    """Calls `let_go(activation)` for each watched activation that has been idle for its type's `max_idle_time`.
+
+    :ivar ticking: the activations that have timers, whose messages do not count as use.
+    """
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class IdleWatch:
         self._due: list[tuple[float, int, Activation]] = []
         self._tie = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self.ticking: set[Activation] = set()
 
     def add(self, activation: Activation, after_s: float | None = None) -> None:
         """Watch an activation that has just come to life, unless its type is never idle.
@@ -46,6 +53,16 @@ class IdleWatch:
             heapq.heappush(self._due, (due_at, next(self._tie), activation))
             if self._due[0][2] is activation:
                 self._arm()
+
+    def resume(self, activation: Activation, touched_at: float) -> None:
+        """What it has handled was a timer's: it has been idle since `touched_at` all the same."""
+        if activation.running or activation.mailbox is not None:
+            return  # something else came meanwhile
+        activation.touched_at = touched_at
+        limit_s = activation.hosted.definition.options.max_idle_time
+        # It may have been due while the timer's message ran.
+        if limit_s is not None and max(touched_at + limit_s, activation.keep_until) <= self._now() + _EARLY_S:
+            self._let_go(activation)
 
     def end(self) -> None:
         """Let nothing more go."""
@@ -68,9 +85,13 @@ class IdleWatch:
             if activation.phase is not Phase.ACTIVE or limit_s is None:
                 continue
             busy = bool(activation.running) or activation.mailbox is not None
-            over_at = now + limit_s if busy else max(activation.touched_at + limit_s, activation.keep_until)
+            if busy:
+                # Busy with a timer's message it may be over as soon as that has ended.
+                over_at = now + (min(limit_s, _SOON_S) if activation in self.ticking else limit_s)
+            else:
+                over_at = max(activation.touched_at + limit_s, activation.keep_until)
             if over_at <= now:
                 self._let_go(activation)
-            else:
+            elif over_at < math.inf:  # else it is kept alive for good
                 heapq.heappush(due, (over_at, next(self._tie), activation))
         self._arm()

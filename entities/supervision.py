@@ -53,6 +53,7 @@ class Supervision:
         )
         activation.entity = annex  # type: ignore[assignment]  # what stands in its place here
         hosted.live[entity_id] = activation
+        self._host.changes += 1
         self._host.crew.spawn(self._open(activation, annex))
         return activation
 
@@ -93,7 +94,7 @@ class Supervision:
             activation.phase = Phase.STOPPING
         await annex.bury()
         if activation.phase is Phase.STOPPING:
-            self._host.gone(activation, None)
+            self._host.gone(activation, None, error)
 
     def _next_look(self, activation: Activation) -> float:
         now = self._host.now()
@@ -102,7 +103,7 @@ class Supervision:
 
     async def _given_up(self, activation: Activation, annex: Annex) -> bool:
         """End the messages that nothing will come of in time; True when the process is not waited for any more."""
-        if activation.reason or activation.phase is Phase.GONE:
+        if activation.reason in ("handoff", "shutdown") or activation.phase is Phase.GONE:
             return True  # its shard leaves, or has left: whoever serves it next starts another one
         now = self._host.now()
         if not any(_told_at(delivery) <= now for delivery in activation.mailbox or ()):

@@ -197,11 +197,17 @@ def test_it_can_ask_to_go_and_to_stay_between_messages(memory_cluster: MemoryClu
 
 
 def test_its_timer_sends_it_messages(memory_cluster: MemoryCluster) -> None:
-    """every() works from its process, until it is let go."""
+    """every() works from its process, until it is let go, and does not keep it alive."""
     seer = memory_cluster.entity(Seer, "s")
     seer.tick.remote(2.0).result()
     memory_cluster.clock.advance(6.5)
     assert seer.ask.remote().result() == 4
+    memory_cluster.clock.advance(10.5)
+    assert events("Seer/s") == ["born", "activated", "idle"]
+    memory_cluster.clock.advance(10.0)
+    assert events("Seer/s") == ["born", "activated", "idle"]
+    with pytest.raises(HandlerError, match="seconds above 0"):
+        seer.tick.remote(0.0).result()
 
 
 def test_it_knows_who_it_is_and_who_asks(memory_cluster: MemoryCluster) -> None:

@@ -333,6 +333,55 @@ def test_a_timer_ticks_on_time_for_as_long_as_the_entity_lives(memory_cluster: M
     assert settled.ticked.remote().result(30) == 0
 
 
+def test_a_timer_does_not_keep_its_entity_alive(memory_cluster: MemoryCluster) -> None:
+    """Ticking every second it goes 60 s after its last message, exactly, and the ticks end with it."""
+    patient = memory_cluster.entity(Patient, "ticking")
+    born = patient.tick_every.remote(1.0).result(30)
+    memory_cluster.clock.advance(30.5)
+    assert patient.hear.remote(1).result(30) == born
+    memory_cluster.clock.advance(59.75)
+    assert live(memory_cluster, "passivation.Patient") == 1
+    memory_cluster.clock.advance(0.25)
+    assert live(memory_cluster, "passivation.Patient") == 0
+    metrics = memory_cluster.metrics()
+    labels = {"entity_type": "passivation.Patient"}
+    assert metrics.value("cluster_entity_deactivations_total", **labels, reason="idle") == 1
+    sent = metrics.value("cluster_messages_sent_total", **labels)
+    assert sent == 2 + 90
+    memory_cluster.clock.advance(100.0)
+    assert memory_cluster.metrics().value("cluster_messages_sent_total", **labels) == sent
+
+
+def test_a_timer_that_fires_when_its_entity_is_due_does_not_save_it(memory_cluster: MemoryCluster) -> None:
+    """Both at the same moment, again and again: it goes at that moment."""
+    patient = memory_cluster.entity(Patient, "aligned")
+    patient.tick_every.remote(20.0).result(30)
+    memory_cluster.clock.advance(59.75)
+    assert live(memory_cluster, "passivation.Patient") == 1
+    memory_cluster.clock.advance(0.25)
+    assert live(memory_cluster, "passivation.Patient") == 0
+
+
+def test_a_timers_message_that_still_waits_is_not_doubled(memory_cluster: MemoryCluster) -> None:
+    """Behind a handler of ten seconds there is one tick, not ten; then they go on as before."""
+    settled = memory_cluster.entity(Settled, "undoubled")
+    settled.tick_every.remote(1.0).result(30)
+    memory_cluster.clock.advance(2.5)
+    working = settled.work.remote(10.0)
+    memory_cluster.clock.advance(10.0)
+    assert working.result(30)
+    assert settled.ticked.remote().result(30) == 3
+    memory_cluster.clock.advance(2.0)
+    assert settled.ticked.remote().result(30) == 5
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_a_timer_needs_a_time_above_zero(memory_cluster: MemoryCluster, seconds: float) -> None:
+    """ValueError in the handler that asks for it."""
+    with pytest.raises(HandlerError, match="seconds above 0"):
+        memory_cluster.entity(Settled, "bad").tick_every.remote(seconds).result(30)
+
+
 def test_a_timer_for_no_message_is_refused(cluster: Cluster) -> None:
     """ValueError in the handler that asks for it."""
     with pytest.raises(HandlerError, match="no_such"):

@@ -27,6 +27,10 @@ class Librarian(Entity):
         self.asked += 1
         return len(book)
 
+    @message(blocking=True)
+    def weigh_slowly(self, book: Any, *, other: Any = b"") -> int:
+        return len(book) + len(other)
+
     @message
     async def read(self, shelf: dict[str, Any]) -> tuple[str, int]:
         (book,) = shelf["books"]
@@ -72,6 +76,13 @@ def test_a_top_level_object_is_resolved_and_a_nested_one_is_not(ray_cluster: Clu
     assert librarian.weigh.remote(ray.put(bytes(20_000_000))).result(timeout_s=20) == 20_000_000
 
 
+def test_a_blocking_handler_gets_the_object_itself(ray_cluster: Cluster) -> None:
+    """It is fetched before a thread is taken."""
+    librarian = ray_cluster.entity(Librarian, "resolves on a thread")
+    reply = librarian.weigh_slowly.remote(ray.put(b"book"), other=ray.put(b"other"))
+    assert reply.result(timeout_s=20) == 9
+
+
 def test_messages_with_objects_keep_their_place(ray_cluster: Cluster) -> None:
     """Among a hundred messages, each with an object of its own or none, every handler gets its own."""
     librarian = ray_cluster.entity(Librarian, "order")
@@ -101,6 +112,8 @@ def test_an_object_that_is_an_error_fails_its_message_alone(ray_cluster: Cluster
     failed = librarian.weigh.remote(broken.remote())
     with pytest.raises(HandlerError, match="no such book"):
         failed.result(timeout_s=20)
+    with pytest.raises(HandlerError, match="no such book"):
+        librarian.weigh_slowly.remote(broken.remote()).result(timeout_s=20)
     assert librarian.weigh.remote(b"1").result(timeout_s=10) == 1
     assert librarian.questions.remote().result(timeout_s=10) == 1
 

@@ -49,6 +49,17 @@ class Account(Entity):
     def archive(self, path: str) -> None:
         """A function that gives nothing back."""
 
+    @message(blocking=True)
+    def print(self, copies: int = 1) -> list[str]:
+        """A function that runs on a thread, and waits for replies there."""
+        assert_type(self.entity(Account, "bob").read.remote().result(), int)
+        return ["page"] * copies
+
+    @message(idempotent=True, blocking=True)
+    def scan(self) -> bytes:
+        """Both options."""
+        return b""
+
     @message
     async def pass_on(self, to: str, amount: int) -> int:
         """An entity asks another."""
@@ -77,11 +88,14 @@ def from_a_thread() -> None:
         assert_type(account.read.remote(), EntityResponse[int])
         assert_type(account.owner.remote(), EntityResponse[str | None])
         assert_type(account.archive.remote("/tmp/a"), EntityResponse[None])
+        assert_type(account.print.remote(2), EntityResponse[list[str]])
+        assert_type(account.scan.options(timeout_s=2).remote().result(), bytes)
         assert_type(account.read.remote().result(), int)
         assert_type(account.read.remote().result(timeout_s=5), int)
         assert_type(account.read.remote().done(), bool)
         assert_type(cluster.entity(Savings, "ada").pay_in.remote(5), EntityResponse[int])
         assert_type(cluster.entity(Counter, "c").increment.remote(2).result(), int)
+        assert_type(cluster.singleton(Account), Account)
         cluster.register(Account)
         cluster.wait_ready(account)
 

@@ -20,6 +20,11 @@ class Account(Entity):
         """A plain function."""
         return "ada"
 
+    @message(blocking=True)
+    def print(self, copies: int = 1) -> list[str]:
+        """A function for a thread."""
+        return ["page"] * copies
+
     def audit(self) -> int:
         """Not declared: cannot be called from outside."""
         return 0
@@ -68,6 +73,8 @@ def send(cluster: cluster_app.Cluster) -> None:
     account.pay_in.options(timeout_s="soon").remote(5)  # error
     account.pay_in.options(timeout=5).remote(5)  # error
     account.owner.remote(upper=1.5)  # error
+    account.print.remote("two")  # error
+    pages: int = account.print.remote().result()  # error
     account.pay_out.remote(5)  # error
     account.audit.remote()  # error
     count: str = account.pay_in.remote(5).result()  # error
@@ -77,7 +84,7 @@ def send(cluster: cluster_app.Cluster) -> None:
     cluster.entity(NotAnEntity, "ada")  # error
     cluster.entity(Account, 7)  # error
     cluster.entity(Account)  # error
-    print(count, name, reply)
+    print(count, name, reply, pages)
 
 
 async def inside() -> None:

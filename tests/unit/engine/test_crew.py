@@ -48,7 +48,9 @@ class Stage:
         self.finished.append(value if error is None else type(error))
 
     def start(self, function: Callable[..., Any]) -> Delivery:
-        message = SimpleNamespace(function=function, is_async=asyncio.iscoroutinefunction(function))
+        message = SimpleNamespace(
+            function=function, is_async=asyncio.iscoroutinefunction(function), on_thread=False
+        )
         job = Delivery(cast(Any, None), 0, cast(Any, message), "x", (), 1.0, 0.0)
         job.activation = cast(Any, SimpleNamespace(entity=None))
         self.crew.start(job)

@@ -473,6 +473,21 @@ def test_a_group_that_only_runners_remember_is_known_again() -> None:
     assert new.routes(routes.version) is None
 
 
+def test_no_version_of_routes_is_that_of_another_term() -> None:
+    """A sender that knows the routes of the last term is told those of the new one, however often both changed."""
+    cluster = SmallCluster(dataclasses.replace(CONFIG, expected_runners=1))
+    old, runner = cluster.coordinator(), cluster.runner("a")
+    cluster.serve(old, runner)
+    known = {old.version}
+    for name in ("b", "c", "d"):
+        cluster.serve(old, runner, cluster.runner(name))
+        known.add(old.version)
+    new = cluster.coordinator()
+    for _ in range(4 * max(len(known), 4)):
+        assert all(new.routes(version) is not None for version in known)
+        new._ledger.touch("a")
+
+
 def test_weights_decide_shares_and_bad_ones_are_refused() -> None:
     """A renewal with a weight of zero is a mistake in the program."""
     cluster = SmallCluster()
@@ -526,3 +541,31 @@ def test_unsound_figures_are_refused(fields: dict[str, float]) -> None:
     """ValueError names the field."""
     with pytest.raises(ValueError, match=next(iter(fields))):
         dataclasses.replace(CONFIG, **fields)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_every_runner_hears_of_a_singleton_once() -> None:
+    """Those that live at once, those that come later with their first shards; told again it is no news."""
+    cluster = SmallCluster(dataclasses.replace(CONFIG, expected_runners=1))
+    coordinator, runner = cluster.coordinator(), cluster.runner("a")
+    cluster.serve(coordinator, runner)
+    assert not coordinator.has_news(runner.renewal())
+    coordinator.keep("Clock", "default", cluster.now)
+    assert coordinator.singletons == ["Clock"]
+    assert coordinator.has_news(runner.renewal())
+    lease = coordinator.renew(runner.renewal(), cluster.now)
+    assert lease.singletons == {"Clock": "default"}
+    runner.apply(lease, cluster.now, cluster.now)
+    coordinator.keep("Clock", "default", cluster.now)
+    assert not coordinator.has_news(runner.renewal())
+    assert coordinator.renew(runner.renewal(), cluster.now).singletons is None
+    late = cluster.runner("b")
+    cluster.renew(late, coordinator)
+    told = []
+    while not late.grants:
+        cluster.serve(coordinator, runner)
+        cluster.write_roster(coordinator)
+        lease = coordinator.renew(late.renewal(), cluster.now)
+        told.append((bool(lease.grants), lease.singletons))
+        late.apply(lease, cluster.now, cluster.now)
+        assert len(told) < 20
+    assert told[-1] == (True, {"Clock": "default"})

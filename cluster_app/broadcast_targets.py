@@ -1,0 +1,224 @@
+"""A broadcast at its receiver: a shard's message becomes one for each entity of the type that lives in the shard.
+
+Decides who these are, and what is told to the sender: one answer per shard, with counts. How each of the messages is
+handled is the host's business, as for any other; order and repetition are the lanes'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from cluster_app.envelope import Extras, Packed
+from cluster_app.inbound_lane import InboundLane
+from cluster_app.shard import ShardId
+from entities.activation import Activation, HostedMessage, HostedType, Phase
+from entities.delivery import Answerable, Delivery, Particulars
+from entities.errors import ClusterError, EntityNotAssignedToRunner, Timeout
+from entities.host import EntityHost
+from entities.response import EntityResponse
+from observe.failure import classify
+
+__all__ = ["GRACE_S", "BroadcastTargets", "ShardBroadcast", "read_tally"]
+
+# A shard's message lives that much longer than the handlers it causes: time for its runner to tell who was late.
+GRACE_S = 1.0
+
+Unpack = Callable[[Delivery, Extras, tuple[Any, ...], float], ClusterError | None]
+
+
+class ShardBroadcast(Delivery):
+    """A shard's part of a broadcast: to its lane a message, to the entities' messages where their answers go."""
+
+    __slots__ = ("_delivered", "_errors", "_started_all", "_timer", "waiting")
+
+    def __init__(
+        self, origin: Answerable, sequence: int, message: HostedMessage, deadline: float, accepted_at: float
+    ) -> None:
+        super().__init__(origin, sequence, message, "*", (), deadline, accepted_at)
+        self.waiting: dict[int, Delivery] = {}
+        self._delivered = 0
+        self._errors: dict[str, int] = {}
+        self._started_all = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def sender(self) -> str:
+        """Part of the ids of the entities' messages."""
+        return self.id
+
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
+        """One of the entities' messages has ended."""
+        if self.waiting.pop(delivery.sequence, None) is not None:
+            self.note(error)
+            self._answer_if_complete()
+
+    def send_back(self, delivery: Delivery, shard: ShardId) -> None:
+        """An entity is let go to another runner before its turn. Its part is over: others have been told already."""
+        self.answer(delivery, None, EntityNotAssignedToRunner(shard=str(shard)))
+
+    def note(self, error: BaseException | None) -> None:
+        """Count one entity."""
+        if error is None:
+            self._delivered += 1
+        else:
+            reason = classify(error)
+            self._errors[reason] = self._errors.get(reason, 0) + 1
+
+    def all_have_started(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """Every handler has had its first step: answer if none has to be waited for, else at the deadline at last."""
+        self._started_all = True
+        self._answer_if_complete()
+        if self.waiting:
+            self._timer = loop.call_later(max(0.0, self.deadline - now), self._too_late)
+
+    def _too_late(self) -> None:
+        while self.waiting:
+            self.waiting.popitem()
+            self.note(Timeout())
+        self._answer_if_complete()
+
+    def _answer_if_complete(self) -> None:
+        if self._started_all and not self.waiting:
+            if self._timer is not None:
+                self._timer.cancel()
+            tally = (self._delivered, self._errors) if self._errors else self._delivered
+            self.origin.answer(self, tally, None)
+
+
+def read_tally(tally: Any) -> tuple[int, dict[str, int]]:
+    """How many handlers returned, and how many ended for which reason. A plain number needs no pickle of its own."""
+    return (tally, {}) if isinstance(tally, int) else tally
+
+
+class BroadcastTargets:
+    """The entities of one runner, as broadcasts find them.
+
+    :param serves: whether messages to a shard are let in here.
+    :param unpack: gives a message its arguments, fresh ones for each: entities may change what they get.
+    """
+
+    def __init__(
+        self,
+        host: EntityHost,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        serves: Callable[[ShardId], bool],
+        unpack: Unpack,
+    ) -> None:
+        self._host = host
+        self._loop = loop
+        self._now = now
+        self._serves = serves
+        self._unpack = unpack
+        self._by_shard: dict[int, list[Activation]] = {}
+        self._as_of: tuple[HostedType | None, int] = (None, 0)
+
+    def arrived(
+        self,
+        lane: InboundLane,
+        sequence: int,
+        message: HostedMessage,
+        number: int,
+        args: tuple[Any, ...] | None,
+        extra: Extras | None,
+        attachments: tuple[Any, ...],
+    ) -> bool:
+        """A message to all that live in a shard has come by a lane; False if that is not served here."""
+        assert extra is not None and extra.timeout_s is not None  # a broadcast has a deadline of its own
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if not self._serves(shard) or not lane.admits(shard, extra.stream):
+            lane.refuse(sequence, shard, extra.stream)
+            return False
+        now = self._now()
+        part = ShardBroadcast(lane, sequence, message, now + extra.timeout_s - GRACE_S, now)
+        part.particulars = Particulars(first_id=extra.message_id)
+        lane.unanswered[sequence] = part
+        self._take(part, number, args, extra, attachments)
+        return True
+
+    def sent_here(
+        self,
+        origin: Answerable,
+        unanswered: dict[int, Delivery],
+        sequence: int,
+        message: HostedMessage,
+        sent: EntityResponse[Any],
+    ) -> ShardId | None:
+        """An entity of this runner sends it; returns the shard if that is not served here."""
+        number: int = sent.route.entity_id
+        shard = ShardId(message.hosted.definition.options.group, number)
+        if not self._serves(shard):
+            return shard
+        assert sent.deadline is not None  # see above
+        part = ShardBroadcast(origin, sequence, message, sent.deadline - GRACE_S, self._now())
+        cause, content = sent.cause, sent.args
+        packed = content if type(content) is Packed else None
+        extra = Extras(
+            packed.data if packed is not None else None,
+            None,
+            cause.chain_onwards() if cause is not None else (),
+            cause.trace if cause is not None else None,
+        )
+        unanswered[sequence] = part
+        self._take(
+            part,
+            number,
+            None if packed is not None else content,
+            extra,
+            packed.attachments if packed is not None else (),
+        )
+        return None
+
+    def _take(
+        self,
+        part: ShardBroadcast,
+        number: int,
+        args: tuple[Any, ...] | None,
+        extra: Extras,
+        attachments: tuple[Any, ...],
+    ) -> None:
+        """Give a shard's broadcast to the entities that live there; their counts are answered together, and later."""
+        now, host, message = self._now(), self._host, part.message
+        for place, activation in enumerate(self._living(message.hosted, number)):
+            delivery = Delivery(part, place, message, activation.entity_id, args or (), part.deadline, now)
+            wrong: BaseException | None = self._unpack(delivery, extra, attachments, now)
+            delivery.deadline = part.deadline
+            # Each has an id of its own; it is counted as a broadcast, below.
+            delivery.particulars.first_id, delivery.particulars.counted = None, True  # type: ignore[union-attr]  # by unpack
+            part.waiting[place] = delivery
+            wrong = wrong or host.accept(delivery, activation)
+            if wrong is not None:
+                del part.waiting[place]
+                part.note(wrong)
+            else:
+                received = activation.hosted.received
+                received["broadcast"] = received.get("broadcast", 0) + 1
+        host.crew.then(lambda: part.all_have_started(self._loop, self._now()))
+
+    def cancel(self, part: ShardBroadcast, *, running: bool) -> None:
+        """The sender wants it no more: what has not started never will, and async handlers end if `running`."""
+        for delivery in list(part.waiting.values()):
+            if running or not delivery.started:
+                self._host.cancel(delivery)
+
+    def _living(self, hosted: HostedType, number: int) -> list[Activation]:
+        # One pass over the live table for all shards of a broadcast, which come one after the other.
+        if self._as_of != (hosted, self._host.changes):
+            self._by_shard.clear()
+            for activation in hosted.live.values():
+                self._by_shard.setdefault(activation.shard, []).append(activation)
+            if self._as_of[0] is None:
+                self._loop.call_soon(self._forget)
+            self._as_of = (hosted, self._host.changes)
+        return [a for a in self._by_shard.get(number, ()) if _stays(a)]
+
+    def _forget(self) -> None:
+        self._by_shard.clear()
+        self._as_of = (None, 0)
+
+
+def _stays(activation: Activation) -> bool:
+    """Whether an entity is there for the message: one that is being let go is, if others wait to meet the next one."""
+    return activation.phase in (Phase.STARTING, Phase.ACTIVE) or activation.mailbox is not None

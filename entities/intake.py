@@ -1,0 +1,81 @@
+"""How a frame of messages comes into the care of a host.
+
+Decides which messages need no second look: those by position only, to entities that live and are idle. Nearly all
+are, so they are taken in one pass, in place; every other one is handed on, and none overtakes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from entities.activation import HostedMessage, Phase
+from entities.crew import Crew
+from entities.delivery import Answerable, Delivery
+
+__all__ = ["take_in"]
+
+_ACTIVE = Phase.ACTIVE
+
+
+def take_in(
+    crew: Crew,
+    origin: Answerable,
+    first: int,
+    messages: Sequence[HostedMessage | None],
+    kinds: Sequence[int],
+    ids: Sequence[str],
+    arguments: Sequence[tuple[Any, ...] | None],
+    deadline: float,
+    now: float,
+    unanswered: dict[int, Delivery],
+    odd: Callable[[int], bool],
+    *,
+    particular: Mapping[int, Any],
+    careful: bool,
+) -> None:
+    """Accept the messages of a frame's columns, oldest first.
+
+    :param first: the sequence number of the first; the others follow without gaps.
+    :param messages: for each kind its message, or None where there is none.
+    :param unanswered: takes the accepted ones, by sequence number.
+    :param odd: takes over the message at a position; tells whether all after it must be handed to it as well.
+    :param particular: the positions that carry more than arguments by position.
+    :param careful: whether even the first must be.
+    """
+    ready = crew.ready.append
+    left_out: dict[int, int] = {}
+    position = -1
+    for kind, entity_id, args in zip(kinds, ids, arguments, strict=True):
+        position += 1
+        message = messages[kind]
+        if (
+            message is not None
+            and not careful
+            and args is not None
+            and not (particular and position in particular)
+        ):
+            activation = message.live.get(entity_id)
+            if (
+                activation is not None
+                and not activation.running
+                and activation.mailbox is None
+                and activation.phase is _ACTIVE
+                and activation.hosted is message.hosted
+                and message.minimum <= len(args) <= message.maximum
+            ):
+                sequence = first + position
+                delivery = Delivery(origin, sequence, message, entity_id, args, deadline, now, activation)
+                activation.running = (delivery,)
+                unanswered[sequence] = delivery
+                ready(delivery)
+                continue
+        careful = odd(position)
+        left_out[kind] = left_out.get(kind, 0) + 1
+    crew.wake()
+    for kind, message in enumerate(messages):
+        if message is not None:
+            count = kinds.count(kind) - left_out.get(kind, 0)
+            if count:
+                received = message.hosted.received
+                received["send"] = received.get("send", 0) + count
