@@ -36,8 +36,9 @@ from entities import (  # noqa: E402
 if TYPE_CHECKING:
     from cluster_app.broadcast import BroadcastResult
     from cluster_app.cluster import Cluster
-    from cluster_app.code import TypeConflict
+    from cluster_app.code import RuntimeEnvMismatch, TypeConflict
     from cluster_app.config import ClusterConfig
+    from cluster_app.drain import DrainRefused, DrainResult, DrainTimeout
     from cluster_app.gathering import as_completed, gather
 
 __all__ = [
@@ -49,6 +50,9 @@ __all__ = [
     "Cluster",
     "ClusterConfig",
     "ClusterError",
+    "DrainRefused",
+    "DrainResult",
+    "DrainTimeout",
     "Entity",
     "EntityAddress",
     "EntityNotAssignedToRunner",
@@ -59,6 +63,7 @@ __all__ = [
     "PersistenceError",
     "RunnerNotRegistered",
     "RunnerUnavailable",
+    "RuntimeEnvMismatch",
     "Timeout",
     "TypeConflict",
     "Unknown",
@@ -78,6 +83,10 @@ _LATER = {
     "BroadcastResult": "cluster_app.broadcast",
     "Cluster": "cluster_app.cluster",
     "ClusterConfig": "cluster_app.config",
+    "DrainRefused": "cluster_app.drain",
+    "DrainResult": "cluster_app.drain",
+    "DrainTimeout": "cluster_app.drain",
+    "RuntimeEnvMismatch": "cluster_app.code",
     "TypeConflict": "cluster_app.code",
     "as_completed": "cluster_app.gathering",
     "gather": "cluster_app.gathering",

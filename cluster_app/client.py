@@ -78,7 +78,7 @@ class Client:
         self._counted: list[Counted] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
         self._timetable = timetable = Timetable(now, alarm, config.message_timeout_s)
-        self._types = Registration(directory, codec, timetable, self.inbox, self._lock, self.pump)
+        self._types = Registration(directory, timetable, self.inbox, self._lock, self.pump)
         self._lanes = lanes = Lanes(incarnation, config, transport, timetable, local, self._told)
         self._routing = Routing(
             incarnation, lanes, directory, timetable, config.max_in_flight, self._routes_told
@@ -258,6 +258,8 @@ class Client:
                     self._routing.lose(lane, settlement, why, alive=True)
                 else:
                     self._take(lane, answer, settlement)
+                    if answer.leaving:
+                        self._routing.part(lane)
             self._drain(settlement)
             self._send_all(settlement, hurry=False, answered=lane)
             self._lanes.poll(lane)
@@ -310,6 +312,13 @@ class Client:
                 end(settlement, message, value, error, self.now())
         settlement.wake()
         self.pump()
+
+    def take_back(self, lane: SendingLane, sequence: int) -> None:
+        """A message that this process's own runner took and did not start: its shard moves, and so does it."""
+        with self._lock:
+            message = lane.outbound.in_flight.pop(sequence, None)
+            if message is not None:
+                self._routing.refused(lane, message, sequence, taken=True)
 
     # -- time
 

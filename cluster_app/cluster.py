@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 from cluster_app.broadcast import Broadcaster, Ways
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
+from cluster_app.drain import DrainResult
 from cluster_app.reference import Reference, connections
 from cluster_app.room import Room
 from cluster_app.singletons import SINGLETON_ID, ask_to_keep
@@ -55,6 +56,13 @@ class Backend(Protocol):
 
     def deactivate(self, type_name: str, entity_id: str) -> bool:
         """Let one entity go; False when it does not live. Raises UnknownType."""
+
+    def drain(self, target: str, timeout_s: float) -> DrainResult:
+        """Empty a node or a runner."""
+        ...
+
+    def undrain(self, node_id: str) -> None:
+        """Let a node have runners again."""
         ...
 
     def shutdown(self) -> None:
@@ -118,6 +126,9 @@ class Cluster:
 
         :param replace: run this code in new activations although the name is taken by other code.
         :raises TypeConflict: the name is taken by other code (a ValueError).
+        :raises RuntimeEnvMismatch: the code asks for another `runtime_env` than the runners have (a ValueError).
+        :raises TypeError: the code has to travel by value and cannot be pickled.
+        :raises ImportError: a runner cannot load the code: it lacks something that the code imports.
         :raises ConnectionError: no coordinator answered within the default message timeout.
         """
         self._check_may_block("register")
@@ -210,6 +221,33 @@ class Cluster:
         if name not in known:
             raise UnknownType(name, known)
         return name
+
+    def drain(self, target: str, /, *, timeout_s: float = 60.0) -> DrainResult:
+        """Move every shard off a node or one runner, and wait until it holds none; no message fails by it.
+
+        What runs is finished, what waits goes along, entities are let go with reason ``handoff``. The runners end when
+        they are empty. A drained node gets no others until `undrain`; a runner drained alone is replaced by a new
+        process: at once if nobody else could take its shards, else when it has ended.
+
+        :param target: the id of a node or runner, or the beginning of just one such id; see `status`.
+        :param timeout_s: how long to wait, in seconds; the drain itself goes on.
+        :raises ValueError: there is no such node or runner, or more than one.
+        :raises DrainRefused: it is the only node, so nobody could take its shards.
+        :raises DrainTimeout: handlers still run there; it names them.
+        :raises ConnectionError: no coordinator answered.
+        """
+        self._check_may_block("drain")
+        if not timeout_s > 0:
+            raise ValueError(f"drain(timeout_s={timeout_s!r}): seconds above 0")
+        return self._backend.drain(target, timeout_s)
+
+    def undrain(self, node_id: str, /) -> None:
+        """Let a drained node have runners again, which take their share of the shards. Nothing happens to others.
+
+        :param node_id: its id, or the beginning of just one drained node's; ValueError if there is none.
+        """
+        self._check_may_block("undrain")
+        self._backend.undrain(node_id)
 
     def shutdown(self) -> None:
         """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too."""

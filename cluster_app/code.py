@@ -1,35 +1,55 @@
 """How an entity type's code reaches a runner.
 
-Decides between reference and value: a class is shipped by reference where the cluster can import the very same
-source, and by value (pickled with its code) when it comes from ``__main__`` or from a module the cluster does not
-have. Whether two definitions are the same is told by their digest, of source and options: pickle bytes differ from
-run to run.
+Decides between reference and value: a class is shipped by reference where the runners import the very same source of
+it and of what it depends on, else by value, with its code. Whether two definitions are the same is told by their
+digest, of source and options: pickle bytes differ from run to run. Decides as well who may replace whom: nobody,
+unless asked to, but a notebook or a prompt its own earlier definition.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
+import os
 import pickle
+import socket
 import sys
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import cloudpickle
-
+from cluster_app import own_modules
+from cluster_app.carrying import carried, forget_ways, open_class, travels_by_nature, write_class
 from entities.declaration import EntityDefinition, define
+from entities.errors import describe
 
-__all__ = ["ShippedType", "TypeConflict", "goes_by_value", "importable", "load", "ship", "travels_by_value"]
+__all__ = [
+    "Conditions",
+    "RuntimeEnvMismatch",
+    "ShippedType",
+    "TypeConflict",
+    "check_runtime_env",
+    "load",
+    "prompt",
+    "ship",
+]
+
+# What of a runtime_env decides which entities can run. Files (working_dir, py_modules) do not: code is compared by its
+# source and travels by value where it differs.
+_ENVIRONMENT = ("pip", "uv", "conda", "py_executable", "image_uri", "container", "worker_process_setup_hook")
 
 
 class TypeConflict(ValueError):
     """The name is taken by other code."""
 
 
+class RuntimeEnvMismatch(ValueError):
+    """The code asks for another Ray `runtime_env` than the runners have."""
+
+
 class ShippedType(NamedTuple):
     """An entity type on its way.
 
-    :ivar source_digest: of the module's file; empty when it has none.
+    :ivar origin: the notebook or prompt that it was typed at; empty for code from a file.
+    :ivar sources: digests of the modules that must be imported from that very source.
     :ivar by_value: the class with its code, pickled; empty when it travels by reference.
     """
 
@@ -38,68 +58,118 @@ class ShippedType(NamedTuple):
     digest: str
     module: str
     qualname: str
-    source_digest: str
+    origin: str
+    sources: Mapping[str, str]
     by_value: bytes
 
 
-def travels_by_value(module: str) -> None:
-    """From now on, pickle by value what comes from this module: the cluster cannot import it."""
-    found = sys.modules.get(module)
-    if found is not None and module != "__main__":
-        cloudpickle.register_pickle_by_value(found)
+class Conditions(NamedTuple):
+    """What a driver must know to ship a type.
+
+    :ivar digest: of the code that has the name; empty if none has.
+    :ivar lacking: the modules asked about that some runner would not import from that source.
+    :ivar runtime_env: of the runners.
+    """
+
+    digest: str
+    lacking: list[str]
+    runtime_env: Mapping[str, Any]
 
 
-def goes_by_value(module: str) -> bool:
-    """Whether what comes from this module is pickled by value."""
-    return module in cloudpickle.list_registry_pickle_by_value()
+def ship(definition: EntityDefinition, asked: Mapping[str, str], lacking: list[str]) -> ShippedType:
+    """Wrap a definition, given what the runners lack of the modules they were asked about.
 
-
-def ship(definition: EntityDefinition, *, by_value: bool) -> ShippedType:
-    """Wrap a definition. Raises what pickling raises if its code cannot be pickled."""
+    :raises TypeError: it has to travel by value and its code cannot be pickled.
+    """
     cls = definition.cls
-    data = b""
-    if by_value:
-        travels_by_value(cls.__module__)
-        data = cloudpickle.dumps(cls)
+    by_value = own_modules.heard(asked, lacking)
+    forget_ways()
+    code = b""
+    if cls.__module__ in by_value or travels_by_nature(cls):
+        try:
+            way = carried(cls)
+            if not isinstance(way, tuple):
+                write_class(cls)  # raises why it cannot be carried
+            code = pickle.dumps(way[1])
+        except Exception as raised:
+            why = (
+                f"the runners have another {cls.__module__}, or none"
+                if lacking
+                else "no runner can import it"
+            )
+            raise TypeError(
+                f"entity type {definition.name!r} ({cls.__module__}.{cls.__qualname__}) has to travel with its code "
+                f"({why}), and that cannot be pickled: {describe(raised)}; keep what cannot be pickled out of the "
+                "module's top level, or have the module installed at the runners"
+            ) from raised
     return ShippedType(
         definition.name,
         definition.options.group,
         definition.digest,
         cls.__module__,
         cls.__qualname__,
-        "" if "<locals>" in cls.__qualname__ else _source_digest(cls.__module__),
-        data,
+        prompt(cls.__module__),
+        {} if code else {name: digest for name, digest in asked.items() if name not in by_value},
+        code,
     )
-
-
-def importable(shipped: ShippedType) -> bool:
-    """Whether this process would import the very same source under that name. Runs none of it."""
-    return bool(shipped.source_digest) and shipped.source_digest == _source_digest(shipped.module)
 
 
 def load(shipped: ShippedType) -> EntityDefinition:
-    """The definition from what was shipped. Raises whatever importing or unpickling raises."""
+    """The definition from what was shipped.
+
+    :raises ImportError: a module is not, or no longer, to be had from the source that was registered.
+    Raises whatever else importing or unpickling raises.
+    """
     if shipped.by_value:
-        cls: Any = pickle.loads(shipped.by_value)
+        cls: Any = open_class(*pickle.loads(shipped.by_value))
     else:
+        if missing := own_modules.missing(shipped.sources):
+            raise ImportError(
+                f"{', '.join(missing)}: not the source that {shipped.name!r} was registered from; connect from a "
+                "driver that has it and register the type again"
+            )
+        own_modules.pin(shipped.sources)
         cls = importlib.import_module(shipped.module)
         for name in shipped.qualname.split("."):
             cls = getattr(cls, name)
-    definition = define(cls)
-    # The digest names the code that was registered; where the source is not at hand it would come out otherwise.
-    return EntityDefinition(
-        definition.name, definition.cls, definition.options, definition.messages, shipped.digest
-    )
+    return define(cls).as_shipped(shipped.digest)
 
 
-def _source_digest(module: str) -> str:
-    if module == "__main__":
+def prompt(module: str) -> str:
+    """The notebook or prompt that a class of this module was typed at; empty for code from a file.
+
+    A notebook is known by its path, so it is the same after a restart of its kernel; a prompt is a process.
+    """
+    main = sys.modules.get("__main__")
+    if module != "__main__" or (getattr(main, "__file__", None) and not hasattr(sys, "ps1")):
         return ""
-    try:
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.origin or not spec.has_location:
-            return ""
-        with open(spec.origin, "rb") as source:
-            return hashlib.blake2b(source.read(), digest_size=16).hexdigest()
-    except (ImportError, OSError, ValueError, AttributeError):
-        return ""
+    path = os.environ.get("JPY_SESSION_NAME") or getattr(main, "__vsc_ipynb_file__", "")
+    return f"{socket.gethostname()}:{path or os.getpid()}"
+
+
+def check_runtime_env(
+    definition: EntityDefinition, job: Mapping[str, Any], runners: Mapping[str, Any]
+) -> None:
+    """Refuse code whose environment the runners cannot give.
+
+    :raises RuntimeEnvMismatch: naming what differs and what to do.
+    """
+    # One with a process of its own gets that there.
+    option = definition.options.runtime_env if definition.options.hosting != "actor" else None
+    if own_modules.is_ours(definition.cls.__module__):
+        job = {}  # it needs nothing that a job brings
+    for asking, wanted, keys in (
+        ("this job", job, _ENVIRONMENT),
+        ("@entity", option or {}, [key for key in option or {} if key != "env_vars"]),
+    ):
+        differing = [key for key in keys if key in wanted and wanted[key] != runners.get(key)]
+        have = runners.get("env_vars") or {}
+        variables = wanted.get("env_vars") or {}
+        differing += [f"env_vars[{name!r}]" for name in variables if variables[name] != have.get(name)]
+        if differing:
+            raise RuntimeEnvMismatch(
+                f"entity type {definition.name!r}: the runtime_env of {asking} differs from the runners' in "
+                f"{', '.join(differing)}; runners keep the runtime_env of the job that started the service: connect "
+                "to a namespace of its own, or end this service with `cluster-app down` and connect with that "
+                "runtime_env first"
+            )

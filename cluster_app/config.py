@@ -20,7 +20,9 @@ class ClusterConfig(BaseSettings):
     where a field is a sender's own (`message_timeout_s`, `max_in_flight`, `batch_messages`, `batch_bytes`).
     """
 
-    model_config = SettingsConfigDict(env_prefix="CLUSTER_APP_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="CLUSTER_APP_", env_parse_none_str="none", frozen=True, extra="forbid"
+    )
 
     runners_per_node: int = Field(
         default=1, ge=1, description="Runners on each node; one event loop uses one core."
@@ -64,6 +66,21 @@ class ClusterConfig(BaseSettings):
     )
     lane_silence_s: float = Field(
         default=30.0, gt=0, description="Seconds after which a sender that says nothing is taken for gone."
+    )
+    idle_node_s: float | None = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds without an entity until a worker node is left to Ray's autoscaler; None (`none`): never.",
+    )
+    crowded_entities: int = Field(
+        default=100_000,
+        ge=1,
+        description="Live entities per runner from which on a node that was left gets its runners back.",
+    )
+    crowded_busy: float = Field(
+        default=0.7,
+        gt=0,
+        description="Share of a core per runner from which on it does; below 1, or it would come too late.",
     )
     report_s: float = Field(
         default=1.0, gt=0, description="Seconds between a process's reports of its counts."

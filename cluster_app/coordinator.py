@@ -67,6 +67,7 @@ class Coordinator:
         self._ended: dict[str, float] = {}
         self._draining_nodes: set[str] = set()
         self._singletons: dict[str, str] = {}
+        self._draining_runners: set[str] = set()
         self._placement = Placement(config, self._ledger, self._records, now)
         self._attentive_since = self._last_seen = now
         # The old term leads until its leadership lease ends; what it lent last is served one lease longer.
@@ -140,7 +141,7 @@ class Coordinator:
             self._acknowledge(record, renewal)
             changed = True
         if changed:
-            record.draining = record.node_id in self._draining_nodes
+            record.draining = self._drains(record)
             self._placement.runners_changed()
         for shard, epoch in renewal.released.items():
             changed |= self._ledger.release(shard, record.runner_id, epoch, now)
@@ -197,10 +198,24 @@ class Coordinator:
         (self._draining_nodes.add if draining else self._draining_nodes.discard)(node_id)
         for record in self._records.values():
             if record.node_id == node_id:
-                record.draining = draining
+                record.draining = self._drains(record)
                 self._ledger.touch(record.runner_id)
         self._placement.runners_changed()
         self._plan(now)
+
+    def drain_runner(self, runner_id: str, now: float) -> None:
+        """Move all shards off one runner and give it no more, for good. Raises NotLeading.
+
+        Nothing is asked back while there is nobody else to take it.
+        """
+        self._lead(now)
+        record = self._records.get(runner_id)
+        if record is not None:
+            self._draining_runners.add(runner_id)
+            record.draining = True
+            self._ledger.touch(runner_id)
+            self._placement.runners_changed()
+            self._plan(now)
 
     def roster_writes(self) -> list[RosterWrite]:
         """The changes of the roster still to be written; listed until `roster_written` says so."""
@@ -260,6 +275,9 @@ class Coordinator:
             self._attentive_since = now
         self._last_seen = now
 
+    def _drains(self, record: RunnerRecord) -> bool:
+        return record.node_id in self._draining_nodes or record.runner_id in self._draining_runners
+
     def _add_group(self, group: str) -> None:
         self._placement.add(self._ledger.add(shards_of(group, self._config.shards_per_group)))
 
@@ -279,7 +297,8 @@ class Coordinator:
             self._add_group(group)
         self._ledger.adopt(record.runner_id, good)
         if renewal.draining:
-            self._draining_nodes.add(record.node_id)
+            # Whether alone or with its node: it has been told to empty itself, and may be about to end.
+            self._draining_runners.add(record.runner_id)
 
     def _lease(self, record: RunnerRecord, known_version: int) -> Lease:
         version = self._ledger.version_of(record.runner_id)
@@ -304,6 +323,7 @@ class Coordinator:
         gone = record.dead or (not record.healthy and now >= record.deadline + self._config.forget_s)
         if gone and record.since is None and record.pending is None:
             self._records.pop(record.runner_id, None)
+            self._draining_runners.discard(record.runner_id)
             self._ledger.forget(record.runner_id)
 
     def _plan(self, now: float) -> None:

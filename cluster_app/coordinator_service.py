@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from cluster_app.code import ShippedType, TypeConflict, importable
+from cluster_app.code import ShippedType, TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Coordinator, CoordinatorConfig, Routes
 from cluster_app.grants import Lease, Renewal
@@ -32,6 +32,7 @@ class CoordinatorService:
     """Everything that runners and clients ask of a coordinator.
 
     :param now: a clock that goes on while the machine sleeps, in seconds; the loop's timers must follow it.
+    :ivar drained: the nodes that are to be kept without runners.
     """
 
     def __init__(
@@ -84,6 +85,10 @@ class CoordinatorService:
             group = self._kv.get(key)
             if group is not None:
                 self.coordinator.keep(key.removeprefix(kept), group.decode(), self._now())
+        prefix = f"{self._namespace}/drained/"
+        self.drained = {key.removeprefix(prefix) for key in self._kv.keys(prefix)}
+        for node_id in self.drained:
+            self.coordinator.drain(node_id, self._now())
         self._tick()
 
     @property
@@ -174,6 +179,35 @@ class CoordinatorService:
         if self.leads:
             self._settle()
 
+    # -- drains
+
+    def drain(self, node_id: str, draining: bool = True) -> None:
+        """Move the shards off a node's runners and keep it empty, or end that. Outlives this coordinator."""
+        key = f"{self._namespace}/drained/{node_id}"
+        if draining:
+            self._kv.put(key, b"")
+            self.drained.add(node_id)
+        else:
+            self._kv.delete(key)
+            self.drained.discard(node_id)
+        self.coordinator.drain(node_id, self._now(), draining)
+        self._settle()
+
+    def drain_runner(self, runner_id: str) -> None:
+        """Move the shards off one runner, which ends when it holds none."""
+        self.coordinator.drain_runner(runner_id, self._now())
+        self._settle()
+
+    def held(self, runner_ids: Iterable[str]) -> dict[str, int]:
+        """How many shards each of these runners has, those that have none left out."""
+        wanted = set(runner_ids)
+        views = self.coordinator.runners()
+        return {view.runner_id: view.shards for view in views if view.runner_id in wanted and view.shards}
+
+    async def change(self, within_s: float) -> None:
+        """Wait for a change of who holds what, at most so many seconds."""
+        await self._change(within_s)
+
     # -- clients
 
     async def routes(self, known_version: int) -> Routes | None:
@@ -201,33 +235,38 @@ class CoordinatorService:
         """The names of all registered types."""
         return sorted(self._types)
 
-    def register(self, shipped: ShippedType, replace: bool) -> str:
-        """Take in a type; returns ``"reference"`` or ``"value"``: how its module's objects have to travel, or
-        ``"send"``: give the code by value.
-
-        :raises TypeConflict: the name is taken by other code, and `replace` is False.
-        """
+    def register(self, shipped: ShippedType, replace: bool) -> None:
+        """Take in a type. Raises what `check` raises."""
         known = self._types.get(shipped.name)
-        if known is not None and known.digest == shipped.digest:
-            return "value" if known.by_value else "reference"
-        if known is not None and not replace and known.module != "__main__":
-            raise TypeConflict(
-                f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
-                f"options; pass register(..., replace=True) to run this code in new activations, or give the type "
-                f"another name with @entity(name=...)"
-            )
-        if not shipped.by_value and not importable(shipped):
-            return "send"
-        if known is not None and known.group != shipped.group:
-            raise TypeConflict(
-                f"entity type {shipped.name!r} is in shard group {known.group!r}, and {shipped.group!r} would give its "
-                "entities a second home; give the type another name"
-            )
+        if known is not None and known.digest == shipped.digest and (known.by_value or not shipped.by_value):
+            return
+        self.check(shipped, replace)
         self._kv.put(f"{self._namespace}/type/{shipped.name}", pickle.dumps(shipped))
         self._types[shipped.name] = shipped
         self.coordinator.add_group(shipped.group, self._now())
         self._settle()
-        return "value" if shipped.by_value else "reference"
+
+    def check(self, shipped: ShippedType, replace: bool) -> None:
+        """Whether a type may be taken in.
+
+        :raises TypeConflict: the name is taken by other code, and neither may this replace it by itself (it was typed
+            at the same prompt or notebook) nor was that asked for; or it would move to another shard group.
+        """
+        known = self._types.get(shipped.name)
+        if known is None:
+            return
+        by_itself = bool(shipped.origin) and shipped.origin == known.origin
+        if known.digest != shipped.digest and not (replace or by_itself):
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
+                f"options than {shipped.module}.{shipped.qualname} has here; pass register(..., replace=True) to run "
+                "this code in new activations, or give the type another name with @entity(name=...)"
+            )
+        if known.group != shipped.group:
+            raise TypeConflict(
+                f"entity type {shipped.name!r} is in shard group {known.group!r}, and {shipped.group!r} would give its "
+                "entities a second home; give the type another name"
+            )
 
     def keep(self, name: str) -> None:
         """Keep exactly one entity of a registered type. Repeating it changes nothing.

@@ -11,9 +11,7 @@ import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import cloudpickle
-
-from cluster_app.envelope import Atoms
+from cluster_app.envelope import Atoms, Codec
 from entities.activation import Phase
 from entities.annex import AnnexLost
 from entities.entity_class import Entity
@@ -23,6 +21,8 @@ __all__ = ["CHUNK", "living_ids", "read_states", "read_states_apart", "states_fr
 
 CHUNK = 1_000  # entities asked for at a time: a runner's event loop has a turn after some milliseconds
 _CHUNK_BYTES = 4_000_000  # what is read at a time once states are large
+
+_codec = Codec()  # as messages travel: what arrives is of the reader's own classes
 
 
 class _Pickled(NamedTuple):
@@ -111,7 +111,7 @@ def _public(entity: Entity) -> Iterator[tuple[str, Any]]:
 def _packed(value: Any) -> _Pickled | str:
     # The user's own code runs in either, and must not end the runner whatever it raises.
     try:
-        return _Pickled(cloudpickle.dumps(value), type(value).__name__)
+        return _Pickled(_codec.pack(value).data, type(value).__name__)
     except BaseException:
         pass
     try:

@@ -14,7 +14,7 @@ import io
 import pickle
 from typing import Any, NamedTuple
 
-import cloudpickle
+from cluster_app.carrying import CodePickler
 
 __all__ = [
     "AnswerFrame",
@@ -122,7 +122,7 @@ class _Attached:
         self.index = index
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class _Pickler(CodePickler):
     """Pickles by value what a runner cannot import, and takes attachments out."""
 
     def __init__(self, file: io.BytesIO, attach: tuple[type, ...]) -> None:

@@ -51,11 +51,13 @@ class Answer(NamedTuple):
     :ivar published: how many answer frames there have been: once all of these have come, what became of the frames
         received is known as far as it was when this was said.
     :ivar parcels: answer frames that this exchange brings.
+    :ivar leaving: the runner serves nothing any more and ends when its senders have closed their lanes.
     """
 
     received: int
     published: int
     parcels: tuple[Parcel, ...] = ()
+    leaving: bool = False
 
 
 class RunnerGone(Exception):

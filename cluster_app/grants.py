@@ -38,8 +38,10 @@ class Renewal(NamedTuple):
     :ivar released: shards it has let go, by the epoch it held them under, until an answer shows they were
         taken back.
     :ivar leaving: it wants to go and asks for its shards to be moved.
-    :ivar draining: it was told that its node drains. Runners remember this for a coordinator that comes
-        after.
+    :ivar draining: it was told that it drains. Runners remember this for a coordinator that comes after.
+    :ivar entities: how many live on it.
+    :ivar idle_s: seconds since the last one of them went; 0 while there are any.
+    :ivar busy: its share of a core since the renewal before, 1 for all of one.
     """
 
     runner_id: str
@@ -52,6 +54,9 @@ class Renewal(NamedTuple):
     released: Mapping[ShardId, Epoch]
     leaving: bool = False
     draining: bool = False
+    entities: int = 0
+    idle_s: float = 0.0
+    busy: float = 0.0
 
 
 class Lease(NamedTuple):
@@ -64,7 +69,7 @@ class Lease(NamedTuple):
     :ivar grants: all the runner may serve, replacing what it had; None when that has not changed since the
         version it named.
     :ivar release: shards of `grants` to be let go.
-    :ivar draining: the runner's node drains.
+    :ivar draining: the runner drains, alone or with its node.
     :ivar singletons: the entity types of which there is exactly one, each with its shard group; told together with
         `grants`, and None without.
     """

@@ -19,7 +19,7 @@ class Handoff(NamedTuple):
     """A shard that one runner had is another's now.
 
     :ivar reason: ``join`` (the wish moved because runners came), ``leave`` (its runner asked to go),
-        ``drain`` (its node drains) or ``lost`` (its runner died or let its lease run out).
+        ``drain`` (it or its node drains) or ``lost`` (its runner died or let its lease run out).
     :ivar outcome: ``error`` when a runner that had been asked for the shard was lost before it let go.
     :ivar seconds: from asking, or from finding the loss, to the new grant.
     """

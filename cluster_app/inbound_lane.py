@@ -28,6 +28,7 @@ class InboundLane:
     :ivar unwanted: messages that were cancelled before they came: exchanges may overtake each other.
     :ivar heard_at: when the sender last asked for anything.
     :ivar listener: called once when there are answers that no exchange has promised to take.
+    :ivar told_to_part: its sender was told that this runner ends.
     :ivar promised: exchanges under way that will take what is there when they leave.
     """
 
@@ -39,6 +40,7 @@ class InboundLane:
         self.heard_at = 0.0
         self.listener: Callable[[], None] | None = None
         self.promised = 0
+        self.told_to_part = False
         self._codec = codec
         self._next_frame = 0
         self._early: dict[int, tuple[MessageFrame, tuple[Any, ...]]] = {}

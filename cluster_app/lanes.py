@@ -207,11 +207,15 @@ class Lanes:
             if not again:
                 self.exchange(lane, None, resume=True)
 
+    def leave(self, lane: SendingLane) -> None:
+        """Tell a runner that nothing more will come by its lane."""
+        self.remove(lane)
+        if lane.connection is not None:
+            outbound = lane.outbound
+            goodbye = Request(self._incarnation, outbound.number, None, outbound.acknowledged, close=True)
+            lane.connection.exchange(goodbye, lambda _: None)
+
     def close(self) -> None:
-        """Tell every runner that nothing more will come."""
+        """Leave them all."""
         for lane in self:
-            if lane.connection is not None:
-                outbound = lane.outbound
-                request = Request(self._incarnation, outbound.number, None, outbound.acknowledged, close=True)
-                lane.connection.exchange(request, lambda _: None)
-        self._lanes.clear()
+            self.leave(lane)

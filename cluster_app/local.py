@@ -73,7 +73,7 @@ class LocalLane:
 
     def take(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> ShardId | None:
         """Hand the message over; returns its shard if that is not served here."""
-        return self._runner.take_locally(lane, message, sequence, self._answered)
+        return self._runner.take_locally(lane, message, sequence, self._answered, self._client.take_back)
 
     def cancel(self, sequence: int) -> None:
         """The sender wants it no more."""

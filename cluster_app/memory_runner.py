@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
@@ -39,6 +41,7 @@ class MemoryRunner:
         transport: Transport,
         definitions: dict[str, EntityDefinition],
         report: Callable[[str, Recorder, bool], None],
+        ended: Callable[[MemoryRunner], None],
     ) -> None:
         self.recorder = Recorder(enabled=config.metrics)
         self.alive = True
@@ -47,7 +50,7 @@ class MemoryRunner:
         self._awake = asyncio.Event()
         self._awake.set()
         self._untold: dict[int, Told] = {}
-        self._exchanges: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._requests = 0
         codec = Codec()
         local = LocalLane(loop, loop.thread.ident or 0)
@@ -76,6 +79,9 @@ class MemoryRunner:
             self.runner, config, loop, transport, directory, neighbourhood, self._awake, report
         )
         self.runner.host.supervise(self.annexes)
+        self._ended = ended
+        self.runner.on_news(lambda: self._keep(self._tell()))
+        self.runner.on_departing(lambda: self._keep(self._depart()))
         self._tasks = [loop.create_task(self._renew()), loop.create_task(self._sweep())]
 
     def _tick(self) -> None:
@@ -84,19 +90,34 @@ class MemoryRunner:
 
     async def _renew(self) -> None:
         while self.alive:
-            await self._awake.wait()
-            sent_at = self._loop.time()
             try:
-                lease = await self._service[0].renew(self.runner.renewal())
+                await self._renew_once()
             except NotLeading:
                 await asyncio.sleep(0.05)
-                continue
             except RunnerEnded:
                 return
-            await self._awake.wait()  # stopped while the answer was on its way
+
+    async def _renew_once(self) -> None:
+        await self._awake.wait()
+        sent_at = self._loop.time()
+        lease = await self._service[0].renew(self.runner.renewal())
+        await self._awake.wait()  # stopped while the answer was on its way
+        if self.alive:
             self.runner.apply(lease, sent_at)
             self.client.term = self.runner.tenure.term
             self.client.go_on()
+
+    async def _tell(self) -> None:
+        with suppress(NotLeading, RunnerEnded):  # the next renewal tells it again
+            await self._renew_once()
+
+    async def _depart(self) -> None:
+        """End in order: when every sender has all its answers, and nothing of its own is under way."""
+        while self.alive and not (self.runner.parted and not self.client.load_by_entity()):
+            await asyncio.sleep(0.05)
+        if self.alive:
+            await self.runner.close()
+            self._ended(self)
 
     async def _sweep(self) -> None:
         while self.alive:
@@ -116,9 +137,12 @@ class MemoryRunner:
             return
         self._requests += 1
         self._untold[self._requests] = told
-        task = self._loop.create_task(self._exchange(request, self._requests))
-        self._exchanges.add(task)
-        task.add_done_callback(self._exchanges.discard)
+        self._keep(self._exchange(request, self._requests))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _exchange(self, request: Request, number: int) -> None:
         await self._awake.wait()
@@ -148,8 +172,9 @@ class MemoryRunner:
         self.alive = False
         self.runner.host.stop()
         self.annexes.kill_all()
-        for task in [*self._tasks, *self._exchanges]:
-            task.cancel()
+        for task in [*self._tasks, *self._under_way]:
+            if task is not asyncio.current_task():  # the one that ends it in order
+                task.cancel()
         self.recorder.close()
         untold, self._untold = self._untold, {}
         for told in untold.values():

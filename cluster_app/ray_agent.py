@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import ray
@@ -31,21 +32,24 @@ class AgentActor:
         session = ray.get_runtime_context().get_session_name()
         folder = Path(tempfile.gettempdir()) / f"cluster_app-{os.getuid()}" / session / namespace
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._journal = Journal(str(folder / f"agent-{node_id}.sqlite"))
         self._folder = folder
-        self._agent = NodeAgent(self._journal, time.time)
+        self._open()
         # Greater than any that an agent before it gave out: what was reported to that one does not count as asked.
         self._generation = time.monotonic_ns()
         self._reported: dict[str, int] = {}
         self._watched: dict[str, int] = {}
-        self._seen_alive: set[str] = (
-            set()
-        )  # watched since they called: their pid cannot be a stranger's by now
+        # Watched since they called: their pid cannot be a stranger's by now.
+        self._seen_alive: set[str] = set()
         self._elsewhere: dict[str, str] = {}  # processes that belong to a runner here, by node
         self._mourners: dict[str, list[asyncio.Future[None]]] = {}
         self._wanted: dict[str, asyncio.Future[None]] = {}  # by process: done when its next report is wanted
+        self._ending: set[asyncio.Task[None]] = set()
         self._news: list[asyncio.Future[None]] = []
         self._looked_back = False
+
+    def _open(self) -> None:
+        self._journal = Journal(str(self._folder / f"agent-{self._node_id}.sqlite"))
+        self._agent = NodeAgent(self._journal, time.time)
 
     def __repr__(self) -> str:
         return f"agent({self._node_id[:8]})"
@@ -60,8 +64,38 @@ class AgentActor:
             ):
                 await self.watch(process, pid)
 
+    async def welcome(self) -> Report | None:
+        """As `ready`; what an agent before this one was about to hand over and must be, or None. Then: `reopen`."""
+        await self.ready()
+        return None if self._agent.open else self._agent.hand_over("")
+
+    async def reporting(self) -> int:
+        """How many living processes that are no runners report here: senders in drivers, tasks and actors."""
+        return sum(not process.startswith("runner-") for process in self._agent.processes())
+
+    async def retire(self) -> Report | None:
+        """Close the node's account and return it; None while any process of the node reports or is watched.
+
+        From then on every report is refused, and whoever wants to report asks the coordinator for another agent.
+        """
+        await self.ready()
+        if self._watched or self._ending:
+            return None
+        return self._agent.hand_over(f"node-{self._node_id}-{uuid.uuid4().hex[:8]}")
+
+    async def adopt(self, account: Report) -> None:
+        """Take over the account of a node that is given up. It is in the journal when this is answered."""
+        self._agent.merge(account)
+
+    async def reopen(self) -> None:
+        """The closed account is in good hands: begin a new one."""
+        await self.forget()
+        self._open()
+
     async def watch(self, process: str, pid: int) -> None:
-        """Notice when this process of this node ends."""
+        """Notice when this process of this node ends. Raises RuntimeError once the node is being given up."""
+        if not self._agent.open:
+            raise RuntimeError("this node is being given up; another agent comes when it is wanted")
         if process in self._watched or not pid:
             return
         try:
@@ -136,7 +170,9 @@ class AgentActor:
         descriptor = self._watched.pop(process)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
-        asyncio.get_running_loop().create_task(self._ended(process))
+        task = asyncio.get_running_loop().create_task(self._ended(process))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _ended(self, process: str) -> None:
         self._agent.ended(process)
@@ -166,7 +202,7 @@ class AgentActor:
     async def report(self, report: Report, generation: int) -> int:
         """Take a report; answered when the next one is wanted. It is in the journal before that."""
         await self.ready()
-        self._agent.merge(report)
+        self._agent.merge(report)  # raises once the account is closed: then another agent has to have it
         if report.final:
             self._reported.pop(report.process, None)
             held = self._wanted.pop(report.process, None)

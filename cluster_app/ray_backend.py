@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError
 
+from cluster_app.drain import DrainResult, DrainTimeout
 from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
@@ -125,6 +126,25 @@ class RayBackend:
             return if_gone  # and its entities with it
         except (RayError, TimeoutError) as error:
             raise ConnectionError(f"a runner did not answer: {error}") from error
+
+    def drain(self, target: str, timeout_s: float) -> DrainResult:
+        """Begin a drain, and wait until its runners hold nothing."""
+        started = time.monotonic()
+        choice = self._ask("drain", target)
+        if isinstance(choice, Exception):
+            raise choice
+        runners = list(choice.runners)
+        while held := self._ask("held", runners, 1.0):
+            if time.monotonic() - started >= timeout_s:
+                raise DrainTimeout(choice.target, timeout_s, held, self._ask("running", list(held)))
+        seconds = time.monotonic() - started
+        return DrainResult(choice.target, tuple(runners), sum(choice.runners.values()), seconds)
+
+    def undrain(self, node_id: str) -> None:
+        """Let a drained node have runners again."""
+        refusal = self._ask("undrain", node_id)
+        if refusal is not None:
+            raise refusal
 
     def shutdown(self) -> None:
         """Remove coordinator, runners and agents."""

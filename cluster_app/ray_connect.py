@@ -6,7 +6,7 @@ import atexit
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from cluster_app.cluster import Cluster
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
 from cluster_app.ray_backend import RayBackend
-from cluster_app.ray_calls import COORDINATOR, boottime, find_actor
+from cluster_app.ray_calls import COORDINATOR, boottime, find_actor, here
 from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.ray_inside import connection_inside
 from cluster_app.ray_reporter import Reporter
@@ -99,6 +99,9 @@ def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
     hello = _hello(coordinator)
     if hello["version"] != __version__:
         raise VersionMismatch(running=hello["version"], own=__version__, namespace=namespace)
+    # Where this node has been given up it needs an agent again, or nobody would hear what is counted here.
+    with suppress(RayError, TimeoutError):  # the reporter asks again
+        ray.get(coordinator.wanted.remote(here()), timeout=30)
     cluster_config = ClusterConfig.model_validate_json(hello["config"])
     own = {name: getattr(config, name) for name in _OWN_FIELDS if name in config.model_fields_set}
     config = cluster_config.model_copy(update=own)

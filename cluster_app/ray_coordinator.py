@@ -1,6 +1,6 @@
 """The coordinator as a Ray actor: detached, on the head node, restarted by Ray; each restart claims a new term.
 
-Decides how many agents and runners there are. Who owns what is `coordinator`'s business.
+Decides nothing itself. Who owns what is `coordinator`'s business, who is started where that of `staffing`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ import uuid
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError
 
-from cluster_app.code import ShippedType
+from cluster_app.code import Conditions, ShippedType
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.drain import DrainChoice, DrainRefused, chosen
 from cluster_app.grants import Lease, Renewal
-from cluster_app.ray_agent import AgentActor
-from cluster_app.ray_calls import actor_names, agent_name, boottime, find_actor
+from cluster_app.ray_calls import actor_names, boottime, find_actor
 from cluster_app.ray_kv import RayKeyValue
 from cluster_app.ray_reporter import Reporter
-from cluster_app.ray_runner import RunnerActor
+from cluster_app.ray_staff import RayStaff, living_nodes
 from cluster_app.unknown_type import UnknownType
 from cluster_app.version import __version__
 from observe.recorder import Recorder
 from observe.totals import Totals
 
 __all__ = ["CoordinatorActor"]
+
+_FIRST_RUNNER_TRIES = 200
+_FIRST_RUNNER_PAUSE_S = 0.05
 
 
 @ray.remote
@@ -42,8 +44,6 @@ class CoordinatorActor:
         self._config = ClusterConfig.model_validate_json(config)
         self._service: CoordinatorService | None = None
         self._beginning: asyncio.Task[CoordinatorService] | None = None
-        self._dead: set[str] = set()
-        self._stopping = False
 
     def __repr__(self) -> str:
         return f"coordinator({self._namespace})"
@@ -63,57 +63,11 @@ class CoordinatorActor:
         service = CoordinatorService(
             self._namespace, incarnation, RayKeyValue(), self._config, loop, boottime, recorder
         )
-        self._staffing = asyncio.Event()
+        self._staff = RayStaff(self._namespace, self._config, service)
         self._reporter = Reporter(self._namespace, incarnation, recorder, lambda: None)
-        self._staffer = loop.create_task(self._staff(service))
+        self._staffer = loop.create_task(self._staff.run())
         self._service = service
         return service
-
-    # -- agents and runners
-
-    async def _staff(self, service: CoordinatorService) -> None:
-        """See to it that each node has its agent and its runners."""
-        while not self._stopping:
-            with contextlib.suppress(RayError):
-                await self._staff_once(service)
-            try:
-                await asyncio.wait_for(self._staffing.wait(), 1.0)
-            except TimeoutError:
-                continue
-            self._staffing.clear()
-
-    async def _staff_once(self, service: CoordinatorService) -> None:
-        loop = asyncio.get_running_loop()
-        nodes = [node["NodeID"] for node in await loop.run_in_executor(None, ray.nodes) if node["Alive"]]
-        names = await loop.run_in_executor(None, actor_names, self._namespace)
-        for node_id in nodes:
-            if self._stopping:
-                return
-            placed = {
-                "namespace": self._namespace,
-                "lifetime": "detached",
-                "num_cpus": 0,
-                "max_task_retries": 0,
-                "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
-            }
-            if agent_name(node_id) not in names:
-                agents: Any = AgentActor
-                agent = agents.options(
-                    name=agent_name(node_id),
-                    max_restarts=-1,
-                    max_concurrency=2000,
-                    get_if_exists=True,
-                    **placed,
-                ).remote(self._namespace, node_id, self._config.report_s)
-                await agent.ready.remote()
-            mine = [n for n in names if n.startswith(f"runner-{node_id[:8]}-") and n not in self._dead]
-            for _ in range(self._config.runners_per_node - len(mine)):
-                runner_id = f"runner-{node_id[:8]}-{uuid.uuid4().hex[:8]}"
-                runners: Any = RunnerActor
-                runner = runners.options(
-                    name=runner_id, max_restarts=0, max_concurrency=10_000, enable_task_events=False, **placed
-                ).remote(runner_id, self._namespace, self._config.model_dump_json())
-                runner.start.remote()
 
     # -- calls of runners and agents
 
@@ -125,9 +79,9 @@ class CoordinatorActor:
     async def proven_dead(self, runner_id: str) -> None:
         """A node agent has seen the runner's process end."""
         service = await self._begun()
-        self._dead.add(runner_id)
+        self._staff.dead.add(runner_id)
         service.proven_dead(runner_id)
-        self._staffing.set()
+        self._staff.hurry()
 
     async def shipped(self, name: str) -> bytes | None:
         """The code of a registered type."""
@@ -148,18 +102,50 @@ class CoordinatorActor:
         routes = await service.routes(known_version)
         return None if routes is None else pickle.dumps(tuple(routes))
 
-    async def register(self, shipped: ShippedType, replace: bool) -> str:
-        """Take in a type's code, and have every runner that lives take it in."""
+    async def conditions(self, name: str, sources: dict[str, str]) -> Conditions:
+        """What a driver must know to ship a type; waits for the first runner if there is none yet."""
+        service = await self._begun()
+        known = service.shipped(name)
+        runners = self._healthy(service)
+        for _ in range(_FIRST_RUNNER_TRIES):
+            if runners or not sources:
+                break
+            await asyncio.sleep(_FIRST_RUNNER_PAUSE_S)
+            runners = self._healthy(service)
+        # With nobody to ask, all of it travels by value: that is never wrong.
+        lacking = set() if runners else set(sources)
+        for runner in runners if sources else ():
+            with contextlib.suppress(RayError):
+                lacking.update(await runner.missing.remote(sources))
+        environment: Any = ray.get_runtime_context().runtime_env
+        return Conditions("" if known is None else known.digest, sorted(lacking), dict(environment))
+
+    def _healthy(self, service: CoordinatorService) -> list[Any]:
+        found = [
+            find_actor(view.runner_id, self._namespace)
+            for view in service.coordinator.runners()
+            if view.healthy
+        ]
+        return [runner for runner in found if runner is not None]
+
+    async def register(self, shipped: ShippedType, replace: bool) -> str | None:
+        """Take in a type's code, and have every runner that lives take it in; or why a runner cannot."""
         service = await self._begun()
         before = service.shipped(shipped.name)
-        how = service.register(shipped, replace)
-        after = service.shipped(shipped.name)
-        if before is not None and after is not None and before.digest != after.digest:
-            for view in service.coordinator.runners():
-                runner = find_actor(view.runner_id, self._namespace) if view.healthy else None
-                if runner is not None:
-                    await runner.learn.remote(pickle.dumps(after))
-        return how
+        other = before is None or before.digest != shipped.digest
+        data = pickle.dumps(shipped)
+        if other:
+            service.check(shipped, replace)
+            for runner in self._healthy(service):
+                with contextlib.suppress(RayError):  # it ended meanwhile
+                    if (why := await runner.try_out.remote(data)) is not None:
+                        return str(why)
+        service.register(shipped, replace)
+        if before is not None and other:
+            for runner in self._healthy(service):
+                with contextlib.suppress(RayError):
+                    await runner.learn.remote(data)
+        return None
 
     async def keep(self, name: str) -> None:
         """Keep exactly one entity of a registered type."""
@@ -186,7 +172,7 @@ class CoordinatorActor:
         entities: dict[str, int] = {}
         hot: list[tuple[str, str, float, float]] = []
         for view in service.coordinator.runners():
-            if view.runner_id in self._dead:
+            if view.runner_id in self._staff.dead:
                 continue
             handle = find_actor(view.runner_id, self._namespace)
             state: dict[str, Any] = {"entities": {}, "lanes": 0, "hot": []}
@@ -221,30 +207,63 @@ class CoordinatorActor:
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""
         await self._begun()
-        sums: list[Totals] = []
-        for name in await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace):
-            if name.startswith("agent-"):
-                sums.extend(await self._collect_from(name))
-        return sums
+        return await self._staff.collect()
 
-    async def _collect_from(self, name: str) -> list[Totals]:
-        for _ in range(100):
-            agent = find_actor(name, self._namespace)
-            if agent is None:
-                break
-            try:
-                return list(await agent.collect.remote())
-            except ActorUnavailableError:
-                await asyncio.sleep(0.05)  # it restarts, and goes on from its journal
-            except RayError:
-                break
-        return []  # the node is gone
+    async def wanted(self, node_id: str) -> None:
+        """A process of that node wants to report, and finds no agent there."""
+        await self._begun()
+        await self._staff.wanted(node_id)
+
+    # -- drains
+
+    async def drain(self, target: str) -> DrainChoice | Exception:
+        """Begin to empty a node or runner; the refusal, if it is one."""
+        service = await self._begun()
+        views = [view for view in service.coordinator.runners() if view.runner_id not in self._staff.dead]
+        try:
+            choice = chosen(target, await living_nodes(), views, service.drained)
+        except (ValueError, DrainRefused) as refusal:
+            return refusal
+        if choice.node_id is None:
+            service.drain_runner(choice.target)
+        else:
+            service.drain(choice.node_id)
+        self._staff.hurry()
+        return choice
+
+    async def undrain(self, node_id: str) -> Exception | None:
+        """Let a drained node have runners again; the refusal, if it is one."""
+        service = await self._begun()
+        found = [node for node in sorted(service.drained) if node_id and node.startswith(node_id)]
+        if len(found) != 1:
+            return ValueError(
+                f"no drained node {node_id!r}; there are: {', '.join(sorted(service.drained)) or 'none'}"
+            )
+        service.drain(found[0], draining=False)
+        self._staff.take_back(found[0])
+        return None
+
+    async def held(self, runner_ids: list[str], wait_s: float) -> dict[str, int]:
+        """The shards that each of these runners has; held for a while if they have any."""
+        service = await self._begun()
+        if service.held(runner_ids):
+            await service.change(wait_s)
+        return service.held(runner_ids)
+
+    async def running(self, runner_ids: list[str]) -> list[str]:
+        """What runs on these runners."""
+        running: list[str] = []
+        for runner_id in runner_ids:
+            handle = find_actor(runner_id, self._namespace)
+            if handle is not None:
+                with contextlib.suppress(RayError, TimeoutError):
+                    running += await asyncio.wait_for(handle.running.remote(), 2.0)
+        return running
 
     async def stop(self) -> None:
         """End the service: let entities go, end runners and agents, remove what is stored."""
         service = await self._begun()
-        self._stopping = True
-        self._staffing.set()
+        self._staff.stop()
         names = await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace)
         runners = [
             a for n in names if n.startswith("runner-") and (a := find_actor(n, self._namespace)) is not None

@@ -19,14 +19,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from cluster_app import own_modules
 from cluster_app.annex_calls import Call, Lent, Reply, Tenancy
 from cluster_app.annexed_entity import AnnexedEntity
 from cluster_app.client import Client
-from cluster_app.code import load, travels_by_value
+from cluster_app.code import load
 from cluster_app.envelope import Codec, Packed
 from cluster_app.lent_lease import LentWay
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_calls import agent_name, boottime, find_actor, here
+from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here
 from cluster_app.ray_inside import offer_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
@@ -97,6 +98,7 @@ class EntityActor:
         loop = self._loop = asyncio.get_running_loop()
         # By its module: this class may be pickled with its globals, and a name imported here would be a copy.
         response.RUNNER_THREADS.add(threading.get_ident())
+        own_modules.host()
         carry_addresses()
         await self._be_admitted()
         # The same figures without the class, which checks them: loading that takes a tenth of a process's start.
@@ -104,10 +106,7 @@ class EntityActor:
         recorder = Recorder(enabled=config.metrics)
         # Before its code is loaded, which may take long: whoever collects the counts waits for every process admitted.
         self._reporter = Reporter(self._namespace, self._tenancy.process, recorder, self._flush)
-        shipped = pickle.loads(self._shipped)
-        definition = load(shipped)
-        if shipped.by_value:
-            travels_by_value(shipped.module)
+        definition = load(pickle.loads(self._shipped))
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         self._entity = entity = AnnexedEntity(
@@ -143,7 +142,7 @@ class EntityActor:
             try:
                 agents = [self._agent]
                 if node_id != self._agent_node:  # the agent here sees its end, and tells the other one
-                    agents.append(await asyncio.to_thread(find_actor, agent_name(node_id), self._namespace))
+                    agents.append(await asyncio.to_thread(self._agent_of, node_id))
                 for agent in agents:
                     if not await agent.admit.remote(self._tenancy.process, os.getpid(), node_id):
                         os._exit(1)  # whoever wanted it has ended, or has given it up
@@ -151,6 +150,13 @@ class EntityActor:
             except (RayError, AttributeError):
                 await asyncio.sleep(0.05)  # an agent restarts, or is not there yet
         os._exit(1)  # nobody would see its end
+
+    def _agent_of(self, node_id: str) -> Any:
+        agent = find_actor(agent_name(node_id), self._namespace)
+        coordinator = find_actor(COORDINATOR, self._namespace) if agent is None else None
+        if coordinator is not None:
+            coordinator.wanted.remote(node_id)  # a node without runners may have none
+        return agent
 
     def _wake_soon(self, when: float) -> None:
         self._loop.call_soon_threadsafe(self._wake_at, when)

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from cluster_app.ray_calls import agent_name, find_actor, here, wait_for
+from cluster_app.ray_calls import COORDINATOR, agent_name, find_actor, here, wait_for
 from observe.recorder import Recorder, process_recorder
 from observe.report import Report
 from observe.totals import Totals, merge, subtract
@@ -25,6 +25,7 @@ __all__ = ["Reporter"]
 # The reporters of this process by job and namespace, oldest first.
 _reporters: dict[tuple[str, str], list[Reporter]] = {}
 _handing_over = threading.Lock()
+_PATIENCE_S = 1.0  # an agent that only restarts is back by then
 
 
 class Reporter:
@@ -43,6 +44,7 @@ class Reporter:
         self._sequence = 0
         self._generation = 0
         self._agent: Any = None
+        self._asked_at: float | None = None
         self._ended = threading.Event()
         self._writing = threading.Lock()
         # What this process counted outside the cluster before it joined is none of the cluster's.
@@ -94,15 +96,28 @@ class Reporter:
                 if self._agent is None:
                     self._agent = find_actor(agent_name(self._node_id), self._namespace)
                 if self._agent is None:
-                    self._ended.wait(0.05)
+                    self._want_agent()
                     continue
                 report = self.report()
                 generation: int = wait_for(self._agent.report.remote(report, self._generation), 30)
                 self._generation = generation
+                self._asked_at = None
             except Exception:
                 # Its agent is away: another one comes, and cumulative totals lose nothing by waiting.
                 self._agent = None
-                self._ended.wait(0.2)
+                self._want_agent()
+
+    def _want_agent(self) -> None:
+        """Wait a little for an agent. One that is away for longer may have been given up with its node: ask for it."""
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+        elif now - self._asked_at > _PATIENCE_S:
+            self._asked_at = now
+            coordinator = find_actor(COORDINATOR, self._namespace)
+            if coordinator is not None:
+                coordinator.wanted.remote(self._node_id)
+        self._ended.wait(0.1)
 
     def end(self) -> None:
         """Report for the last time, and wait a little until that has arrived."""

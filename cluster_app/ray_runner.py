@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 import pickle
 import threading
+import time
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from cluster_app import own_modules
 from cluster_app.client import Client
-from cluster_app.code import load, travels_by_value
+from cluster_app.code import ShippedType, load
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.entity_states import living_ids, read_states, read_states_apart
 from cluster_app.envelope import Codec
-from cluster_app.grants import Lease
+from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.ray_annex import RayAnnexes
-from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here, wait_for
+from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here, wait_for
 from cluster_app.ray_inside import connection_inside, offer_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
 from entities import response
 from entities.declaration import EntityDefinition
+from entities.errors import describe
 from entities.log_address import carry_addresses
 from entities.stall_watch import StallWatch
 from observe.recorder import Recorder
@@ -40,6 +44,9 @@ __all__ = ["RunnerActor"]
 
 # After so long without progress of the event loop its runner is given up: a handler blocks for good.
 _STALL_S = 30.0
+# A runner that has ended in order has nothing to lose: it does not wait longer for Ray's own good-byes.
+_EXIT_S = 5.0
+_HOST_S = 20.0
 
 
 @ray.remote
@@ -53,6 +60,9 @@ class RunnerActor:
         self._runner: Runner
         self._ended = threading.Event()
         self._started: asyncio.Event = asyncio.Event()
+        self._departures: list[asyncio.Task[None]] = []
+        self._worked = (boottime(), time.process_time())
+        self._telling = self._more_to_tell = False
 
     def __repr__(self) -> str:
         return self._runner_id
@@ -64,13 +74,14 @@ class RunnerActor:
         response.RUNNER_THREADS.add(threading.get_ident())
         carry_addresses()
         StallWatch(loop, threading.get_ident()).start()
+        own_modules.host()
         config, namespace = self._config, self._namespace
         node_id = here()
         recorder = Recorder(enabled=config.metrics)
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
         local = LocalLane(loop, threading.get_ident())
-        self._directory = RayDirectory(namespace)
+        self._directory = RayDirectory(namespace, host=self._host)
         self._runner = runner = Runner(
             self._runner_id,
             node_id,
@@ -94,6 +105,8 @@ class RunnerActor:
             self._wake_soon,
             local,
         )
+        runner.on_news(self._tell)
+        runner.on_departing(lambda: self._departures.append(loop.create_task(self._depart())))
         local.join(client, runner)
         neighbourhood.join(client)
         self._annexes = RayAnnexes(runner, namespace, config, node_id, codec, neighbourhood)
@@ -164,10 +177,44 @@ class RunnerActor:
             await self._runner.opened()
         return self._runner.deactivate(entity_type, entity_id)
 
+    async def missing(self, sources: dict[str, str]) -> list[str]:
+        """The modules that this process would not import from that very source."""
+        return await asyncio.get_running_loop().run_in_executor(None, own_modules.missing, sources)
+
+    async def try_out(self, data: bytes) -> str | None:
+        """Load a type's code without hosting it; returns why that fails, or None."""
+        loaded = _load(data)[1]
+        return loaded if isinstance(loaded, str) else None
+
     async def learn(self, data: bytes) -> None:
         """Host a type whose code was replaced, or is new."""
         await self._started.wait()
         self._take_in(data)
+
+    async def running(self) -> list[str]:
+        """What runs here now; see `Runner.running`."""
+        await self._started.wait()
+        return self._runner.running()
+
+    async def leave(self) -> None:
+        """Have all shards moved elsewhere, and end."""
+        await self._started.wait()
+        self._runner.leave()
+
+    async def _depart(self) -> None:
+        """End in order: when every sender has all its answers, and nothing of its own is under way."""
+        while not self._runner.parted or self._client.load_by_entity():
+            await asyncio.sleep(0.05)
+        # Ray lets a process end when the calls it has made are answered: nobody is to hold a question of this one.
+        self._client.close()
+        await self.stop()
+        self._directory.close()
+        overdue = threading.Timer(_EXIT_S, os._exit, (0,))
+        overdue.daemon = True
+        overdue.start()
+        # Ends the process as a call that asks for it does; its agent sees the end, and so proves it.
+        myself: Any = ray.get_runtime_context().current_actor
+        myself.__ray_terminate__.remote()
 
     async def stop(self) -> None:
         """Let every entity go and report for the last time."""
@@ -177,6 +224,9 @@ class RunnerActor:
         await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)
 
     # -- code
+
+    def _host(self, name: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.ensure(name), self._loop).result(_HOST_S)
 
     async def _definition(self, name: str) -> EntityDefinition | None:
         for _ in range(50):
@@ -190,15 +240,16 @@ class RunnerActor:
             await asyncio.sleep(0.1)
         return None
 
-    def _take_in(self, data: bytes) -> EntityDefinition:
-        shipped = pickle.loads(data)
-        definition = load(shipped)
-        if shipped.by_value:
-            travels_by_value(shipped.module)
-        if definition.options.hosting == "actor":
-            self._annexes.shipped[definition.digest] = data  # goes on to the processes of its entities
-        self._runner.host.register(definition)
-        return definition
+    def _take_in(self, data: bytes) -> EntityDefinition | None:
+        name, loaded = _load(data)
+        if isinstance(loaded, str):
+            # Its messages are told; the next one tries again, for the type may be registered anew.
+            self._runner.unloadable[name] = loaded
+            return None
+        if loaded.options.hosting == "actor":
+            self._annexes.shipped[loaded.digest] = data  # goes on to the processes of its entities
+        self._runner.host.register(loaded)
+        return loaded
 
     # -- the lease
 
@@ -219,7 +270,7 @@ class RunnerActor:
                 if coordinator is None:
                     self._ended.wait(0.05)
                     continue
-                lease = wait_for(coordinator.renew.remote(self._runner.renewal()), self._config.lease_s)
+                lease = wait_for(coordinator.renew.remote(self._renewal()), self._config.lease_s)
             except RayTaskError as error:
                 if isinstance(error.cause, RunnerEnded):
                     os._exit(
@@ -235,6 +286,34 @@ class RunnerActor:
             applied = threading.Event()
             self._loop.call_soon_threadsafe(self._apply, lease, sent_at, applied)
             applied.wait(self._config.lease_s / 4)
+
+    def _renewal(self) -> Renewal:
+        (since, before), self._worked = self._worked, (boottime(), time.process_time())
+        busy = (self._worked[1] - before) / max(self._worked[0] - since, 0.001)
+        return self._runner.renewal()._replace(busy=busy)
+
+    def _tell(self) -> None:
+        """Renew once more at once: the renewal under way does not tell what is news, and may be held for a while."""
+        if self._telling:
+            self._more_to_tell = True
+            return
+        coordinator = find_actor(COORDINATOR, self._namespace)
+        if coordinator is None:
+            return  # the next one hears it by the next renewal
+        self._telling, sent_at = True, boottime()
+
+        def told(lease: Any) -> None:
+            self._loop.call_soon_threadsafe(self._told, lease, sent_at)
+
+        call(coordinator.renew, self._runner.renewal(), told=told)
+
+    def _told(self, lease: Any, sent_at: float) -> None:
+        self._telling = False
+        if isinstance(lease, Lease):
+            self._apply(lease, sent_at, threading.Event())
+        if self._more_to_tell:
+            self._more_to_tell = False
+            self._tell()
 
     def _apply(self, lease: Lease, sent_at: float, applied: threading.Event) -> None:
         self._runner.apply(lease, sent_at)
@@ -259,3 +338,14 @@ class RunnerActor:
             self._client.flush()
         else:
             asyncio.run_coroutine_threadsafe(flush(), self._loop).result(1.0)
+
+
+def _load(data: bytes) -> tuple[str, EntityDefinition | str]:
+    """A shipped type's name, and its definition or why it cannot be had here."""
+    shipped: ShippedType = pickle.loads(data)
+    try:
+        return shipped.name, load(shipped)
+    except Exception as raised:
+        why = f"the code of entity type {shipped.name!r} cannot be loaded on a runner: {describe(raised)}"
+        logging.getLogger("cluster_app").warning(why, exc_info=raised)
+        return shipped.name, why

@@ -8,15 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cluster_app.code import TypeConflict, ship, travels_by_value
+from cluster_app import own_modules
+from cluster_app.code import Conditions, TypeConflict, check_runtime_env, ship
 from cluster_app.coordinator import Routes
 from cluster_app.exchange import Answer, Connection, Parcel, Request, RunnerGone, Told
 from cluster_app.ray_calls import COORDINATOR, as_exchange_error, call, find_actor, wait_for
 from entities.declaration import EntityDefinition
 
 __all__ = ["RayDirectory", "RayTransport", "read_request", "write_answer"]
+
+_REGISTER_S = 20  # the first registration may have to wait for the first runner
 
 
 def _write_request(request: Request) -> tuple[Any, ...]:
@@ -118,10 +122,16 @@ class RayTransport:
 
 
 class RayDirectory:
-    """The coordinator, found anew whenever it does not answer."""
+    """The coordinator, found anew whenever it does not answer.
 
-    def __init__(self, namespace: str) -> None:
+    :param host: given by a runner for its own: has it host a type that is registered, and blocks until it does.
+    """
+
+    def __init__(self, namespace: str, *, host: Callable[[str], None] | None = None) -> None:
         self._namespace = namespace
+        self._host = host
+        if host is None:
+            own_modules.begin()
         self._known: Any = None
         # Calls that block go here: finding an actor, pickling and registering code.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="cluster-app-directory")
@@ -154,7 +164,7 @@ class RayDirectory:
     def register(
         self, definition: EntityDefinition, replace: bool, told: Callable[[BaseException | None], None]
     ) -> None:
-        """Ship a type's code: by reference if the cluster can import it, else by value."""
+        """Ship a type's code: by reference if the runners have it, else by value."""
 
         def ask() -> None:
             try:
@@ -167,9 +177,23 @@ class RayDirectory:
     def _register(self, definition: EntityDefinition, replace: bool) -> BaseException | None:
         try:
             coordinator = self._coordinator()
-            how = wait_for(coordinator.register.remote(ship(definition, by_value=False), replace), 10)
-            if how == "send":
-                how = wait_for(coordinator.register.remote(ship(definition, by_value=True), replace), 10)
+            asked = own_modules.to_ask(definition.cls)
+            conditions = Conditions(
+                *wait_for(coordinator.conditions.remote(definition.name, asked), _REGISTER_S)
+            )
+            if self._host is not None and conditions.digest:
+                # Code that runs here was shipped here: whatever has the name now is what it means.
+                self._host(definition.name)
+                return None
+            if conditions.digest != definition.digest:
+                job: Any = ray.get_runtime_context().runtime_env
+                check_runtime_env(definition, dict(job), conditions.runtime_env)
+            shipped = ship(definition, asked, conditions.lacking)
+            why = wait_for(coordinator.register.remote(shipped, replace), _REGISTER_S)
+            if why is not None:
+                return ImportError(why)
+            if self._host is not None:
+                self._host(definition.name)  # messages to the entities of this very runner take no lane
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, TypeConflict):
@@ -179,8 +203,6 @@ class RayDirectory:
         except (RayError, TimeoutError) as error:
             self._known = None
             return ConnectionError(str(error))
-        if how == "value":
-            travels_by_value(definition.cls.__module__)
         return None
 
     def keep(self, name: str, told: Callable[[BaseException | None], None]) -> None:

@@ -5,14 +5,11 @@ Decides which messages wait for that, and how they end when the cluster refuses 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster_app.code import goes_by_value
 from cluster_app.directory import Directory
-from cluster_app.envelope import Codec, Packed
 from cluster_app.sending import KnownType, Messages
 from cluster_app.settling import about
 from cluster_app.timetable import Timetable
@@ -38,14 +35,12 @@ class Registration:
     def __init__(
         self,
         directory: Directory,
-        codec: Codec,
         timetable: Timetable,
         inbox: Messages,
         lock: threading.Lock,
         pump: Callable[[], None],
     ) -> None:
         self._directory = directory
-        self._codec = codec
         self._timetable = timetable
         self._inbox = inbox
         self._lock = lock
@@ -127,16 +122,7 @@ class Registration:
         known.registered, known.refusal = refusal is None, refusal
         self._inbox.extendleft(reversed(known.held))
         # They have been counted and wait again at the front, in order, before all that came later.
-        by_value = known.registered and goes_by_value(known.definition.cls.__module__)
         for message in known.held:
-            if by_value:
-                self._pack_again(message)
             message.flight = -1
             self._timetable.part_if_held(message)
         known.held.clear()
-
-    def _pack_again(self, message: EntityResponse[Any]) -> None:
-        # It was pickled before it was known that the cluster cannot import the module its arguments may come from.
-        if isinstance(message.args, Packed):
-            with contextlib.suppress(Exception):  # then as it is: the runner says what is wrong with it
-                message.args = self._codec.pack(self._codec.unpack(message.args))

@@ -133,7 +133,7 @@ class Routing:
             self._first(slot, [message])
 
     def _close(self, slot: ShardSlot, lane: SendingLane) -> None:
-        """The first refusal: hold what is queued behind and not in a frame yet."""
+        """Nothing more goes by this lane: hold what is queued there and not in a frame yet."""
         slot.lane = None
         slot.refusing_lane = lane
         slot.mark = lane.outbound.next_frame
@@ -148,6 +148,16 @@ class Routing:
             others = [queued for queued in waiting if queued.route.slot is not slot]
             waiting.clear()
             waiting.extend(others)
+
+    def part(self, lane: SendingLane) -> None:
+        """Its runner serves nothing any more and waits to end: send nothing there, and leave once all is known."""
+        self._gone.add(lane.outbound.runner_id)
+        for slot in self:
+            if slot.lane is lane:
+                self._close(slot, lane)
+                self._stranded[slot.shard] = slot
+        if not (lane.local or lane.calls or lane.unsettled or lane.load):
+            self._lanes.leave(lane)
 
     def lose(self, lane: SendingLane, settlement: Settlement, why: str, *, alive: bool = False) -> None:
         """The runner has ended, or has forgotten this lane: what was in flight may have run."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster_app.broadcast_targets import BroadcastTargets, ShardBroadcast
 from cluster_app.config import ClusterConfig
+from cluster_app.departure import Departure
 from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
 from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
@@ -24,7 +25,7 @@ from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
 from cluster_app.singletons import Singletons
 from cluster_app.tenure import Tenure
-from entities.activation import HostedMessage
+from entities.activation import Activation, HostedMessage, Phase
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery, Particulars
@@ -46,6 +47,7 @@ __all__ = ["Runner"]
 
 _RIDES = 64  # messages to one entity in a frame whose answers ride back with it, as far as
 _RIDE_S = 0.005  # these seconds allow: others that are there already wait with them
+_MOST_SWEPT = 10_000  # lanes swept before those are of senders that have long ended
 
 
 class Runner:
@@ -79,13 +81,17 @@ class Runner:
         self._codec = codec
         self._neighbours = neighbours
         self._definition = definition
+        self.unloadable: dict[str, str] = {}  # registered types whose code fails here, and why
         self._recorder = recorder
         self._opened: asyncio.Future[None] | None = None
         self._lanes: dict[tuple[str, int], InboundLane] = {}
+        self._swept: dict[tuple[str, int], None] = {}
         self._grants: Mapping[ShardId, Epoch] = {}
         self._local: dict[int, Delivery] = {}
         self._local_lanes: dict[int, _LocalOrigin] = {}
-        self._released: Callable[[], None] = lambda: None
+        self._departure = Departure(self.tenure)
+        self._news_to_tell: Callable[[], object] = lambda: None
+        self._departing: Callable[[], object] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
         self.broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
         self.singletons = Singletons(
@@ -105,8 +111,9 @@ class Runner:
         return self._opened
 
     def renewal(self) -> Renewal:
-        """What to ask the coordinator next."""
-        return self.tenure.renewal()
+        """What to ask the coordinator next, and what it should know about this runner's load. From any thread."""
+        live = sum(self.host.live().values())
+        return self.tenure.renewal()._replace(entities=live, idle_s=self.host.idle_s())
 
     def apply(self, lease: Lease, sent_at: float) -> bool:
         """Obey the coordinator's answer to a renewal sent at `sent_at`; True: renew again at once."""
@@ -124,10 +131,26 @@ class Runner:
         if change.to_release:
             self._let_go(change.to_release)
         self.extend()
+        if not change.renew_at_once and self._departure.heard(sent_at, self._now()):
+            self._depart()
         if lease.singletons is not None:
             self.singletons.told(lease.singletons)
         self.singletons.look()
         return change.renew_at_once
+
+    def leave(self) -> None:
+        """Ask for all shards to be moved elsewhere, and end when that is done."""
+        if self._departure.leave(self._now()):
+            self._news_to_tell()
+
+    def _depart(self) -> None:
+        if not self._departure.begun:
+            self._news_to_tell()
+            return
+        for lane in self._lanes.values():
+            if lane.listener is not None:
+                lane.listener()  # its sender waits for news: this is some
+        self._departing()
 
     def extend(self) -> None:
         """Take over the end of the lease as the gate's, and open the gate if that is in the future."""
@@ -141,7 +164,12 @@ class Runner:
         leaving = {(shard.group, shard.number) for shard in self.draining}
         for delivery in self.host.let_go_shards(lambda group, number: (group, number) in leaving, "handoff"):
             self._send_back(delivery)
-        self._loop.create_task(self._released_when_empty(frozenset(shards)))
+        pending: dict[ShardId, list[Activation]] = {shard: [] for shard in shards}
+        for activation in self.host.activations():
+            shard = ShardId(activation.hosted.definition.options.group, activation.shard)
+            if shard in pending:
+                pending[shard].append(activation)
+        self._loop.create_task(self._release_as_they_empty(pending))
 
     def _fenced(self, delivery: Delivery) -> RunnerUnavailable:
         return RunnerUnavailable(
@@ -161,19 +189,48 @@ class Runner:
         assert isinstance(origin, InboundLane | _LocalOrigin | ShardBroadcast)
         origin.send_back(delivery, ShardId(group, number))
 
-    async def _released_when_empty(self, shards: frozenset[ShardId]) -> None:
-        wanted = {(shard.group, shard.number) for shard in shards}
-        while any((a.hosted.definition.options.group, a.shard) in wanted for a in self.host.activations()):
+    async def _release_as_they_empty(self, pending: dict[ShardId, list[Activation]]) -> None:
+        """Release each shard when its last entity has gone: one that is long busy holds up its own shard only."""
+        while True:
+            empty = []
+            for shard, activations in pending.items():
+                while activations and activations[-1].phase is Phase.GONE:
+                    activations.pop()
+                if not activations:
+                    empty.append(shard)
+            for shard in empty:
+                del pending[shard]
+                self.tenure.released(shard)
+                self.draining.discard(shard)
+            if empty:
+                self._grants = self.tenure.grants
+                self._news_to_tell()
+            if not pending:
+                return
             await asyncio.sleep(0.005)
-        for shard in shards:
-            self.tenure.released(shard)
-            self.draining.discard(shard)
-        self._grants = self.tenure.grants
-        self._released()
 
-    def on_released(self, callback: Callable[[], None]) -> None:
-        """Call back when shards asked for have been let go, so that the next renewal tells it soon."""
-        self._released = callback
+    def on_news(self, callback: Callable[[], object]) -> None:
+        """Call back when the coordinator should hear something soon: shards were let go, or this runner leaves."""
+        self._news_to_tell = callback
+
+    def on_departing(self, callback: Callable[[], object]) -> None:
+        """Call back once, when this runner holds nothing and never will again: it is to end when `parted`."""
+        self._departing = callback
+
+    @property
+    def parted(self) -> bool:
+        """Whether every sender has taken all its answers and left; those that fell silent are swept in time."""
+        return not self._lanes
+
+    def running(self, most: int = 20) -> list[str]:
+        """What runs here now, as ``Type/id.method``; so many at most, with how many more there are."""
+        names = []
+        for activation in self.host.activations():
+            where = EntityAddress(activation.hosted.definition.name, activation.entity_id)
+            names += [f"{where}.{delivery.message.name}" for delivery in activation.running]
+            if activation.phase is Phase.STOPPING:
+                names.append(f"{where}.on_deactivate")
+        return names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
 
     # -- exchanges
 
@@ -184,7 +241,12 @@ class Runner:
         if lane is None:
             # A lane begins with its first frames, which may overtake each other; anything else is of a lane that
             # was forgotten here, or never was.
-            if request.parcel is None or request.parcel.number >= 2 or request.acknowledged:
+            if (
+                request.parcel is None
+                or request.parcel.number >= 2
+                or request.acknowledged
+                or key in self._swept
+            ):
                 return Answer(-1, 0)
             lane = self._lanes[key] = InboundLane(request.sender, request.lane, self._codec)
         lane.heard_at = self._now()
@@ -210,13 +272,19 @@ class Runner:
                 await self._stepped()
             finally:
                 lane.promised -= 1
-        elif request.wait_s and not lane.has_news and not request.resume:
+        elif (
+            request.wait_s
+            and not lane.has_news
+            and not request.resume
+            and (not self._departure.begun or lane.told_to_part)
+        ):
             await self._news(lane, request.wait_s)
         if self._now() >= self.until:
             await self.opened()  # suspended: nothing leaves
         if request.parcel is not None or request.wait_s or request.resume:
             lane.publish()
-            return Answer(lane.received, lane.published, lane.take(resume=request.resume))
+            lane.told_to_part = leaving = self._departure.begun
+            return Answer(lane.received, lane.published, lane.take(resume=request.resume), leaving)
         lane.publish()  # the sender takes what is published for all that is known of the frames received
         return Answer(lane.received, lane.published)
 
@@ -338,8 +406,9 @@ class Runner:
     def _kind(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
         hosted = self.host.hosted(name)
         if hosted is None:
+            why = self.unloadable.get(name, "no such entity type is registered")
             return lambda entity_id: RunnerNotRegistered(
-                "no such entity type is registered",
+                why,
                 address=EntityAddress(name, entity_id),
                 runner=self.runner_id,
             )
@@ -400,13 +469,18 @@ class Runner:
         return self._now() < self.until
 
     def take_locally(
-        self, lane: SendingLane, message: EntityResponse[Any], sequence: int, answered: Callable[..., None]
+        self,
+        lane: SendingLane,
+        message: EntityResponse[Any],
+        sequence: int,
+        answered: Callable[..., None],
+        take_back: Callable[[SendingLane, int], None],
     ) -> ShardId | None:
         """Accept a message from this very process; returns the shard if it is not served here."""
         origin = self._local_lanes.get(lane.outbound.number)
         if origin is None:
             origin = self._local_lanes[lane.outbound.number] = _LocalOrigin(
-                lane, self._local, self._codec, answered
+                lane, self._local, self._codec, answered, take_back
             )
         route = message.route
         name, method = route.kind.names
@@ -446,6 +520,9 @@ class Runner:
                 delivery.particulars = Particulars(chain, trace)
         if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
             self.hot.saw_one(name, route.entity_id, now)
+        if message.resent_as is not None:  # handed back by some runner, maybe by this one
+            delivery.particulars = delivery.particulars or Particulars()
+            delivery.particulars.first_id, delivery.particulars.counted = message.resent_as
         refused = self.host.accept(delivery, activation)
         if refused is not None:
             answered(lane, sequence, None, refused)
@@ -467,6 +544,10 @@ class Runner:
         for key, lane in list(self._lanes.items()):
             if lane.heard_at < silent_since and lane.listener is None:
                 self._forget(key, lane)
+                # Its sender may live after all, and send its first frames again: they must not run twice.
+                self._swept[key] = None
+        while len(self._swept) > _MOST_SWEPT:
+            del self._swept[next(iter(self._swept))]
 
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
         self._lanes.pop(key, None)
@@ -562,13 +643,19 @@ class _LocalOrigin:
     """Where answers go when the sender is this very process."""
 
     def __init__(
-        self, lane: SendingLane, unanswered: dict[int, Delivery], codec: Codec, answered: Callable[..., None]
+        self,
+        lane: SendingLane,
+        unanswered: dict[int, Delivery],
+        codec: Codec,
+        answered: Callable[..., None],
+        take_back: Callable[[SendingLane, int], None],
     ) -> None:
         self.sender = f"{lane.outbound.sender}/{lane.outbound.number}"
         self._lane = lane
         self._unanswered = unanswered
         self._codec = codec
         self._answered = answered
+        self._take_back = take_back
 
     def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
         if self._unanswered.pop(delivery.sequence, None) is None:
@@ -585,9 +672,8 @@ class _LocalOrigin:
         self._answered(self._lane, delivery.sequence, value, error)
 
     def send_back(self, delivery: Delivery, shard: ShardId) -> None:
-        self._unanswered.pop(delivery.sequence, None)
-        error = RunnerUnavailable("its shard moves to another runner", shard=str(shard), may_have_run=False)
-        self._answered(self._lane, delivery.sequence, None, error)
+        if self._unanswered.pop(delivery.sequence, None) is not None:
+            self._take_back(self._lane, delivery.sequence)
 
 
 def _done(future: asyncio.Future[None]) -> None:

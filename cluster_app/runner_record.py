@@ -21,7 +21,8 @@ class RunnerView(NamedTuple):
 
     :ivar healthy: it has acknowledged this term and its lease has not run out.
     :ivar shards: how many are granted to it.
-    :ivar draining: its node drains, or it asked to leave: it gets no more shards.
+    :ivar draining: it drains, alone or with its node, or it asked to leave: it gets no more shards.
+    :ivar entities, idle_s, busy: as in its last `Renewal`.
     """
 
     runner_id: str
@@ -30,6 +31,9 @@ class RunnerView(NamedTuple):
     healthy: bool
     shards: int
     draining: bool
+    entities: int = 0
+    idle_s: float = 0.0
+    busy: float = 0.0
 
 
 @dataclass(slots=True)
@@ -39,7 +43,8 @@ class RunnerRecord:
     :ivar acknowledged: it has renewed under this term, so it obeys no lower one.
     :ivar healthy: acknowledged, not dead, and its lease had not run out when last looked at.
     :ivar dead: its process is proven to have ended.
-    :ivar leaving: it asked to go. `draining`: its node drains.
+    :ivar leaving: it asked to go. `draining`: it is to be emptied, alone or with its node.
+    :ivar entities, idle_s, busy: as in its last `Renewal`.
     :ivar deadline: until when, by the coordinator's clock, the last answer may let it serve, in seconds.
     :ivar since: of its entry on the roster, once written and confirmed; None when it is not on it.
     :ivar pending: the change of its entry that is being written. One at a time, so that none overtakes
@@ -58,6 +63,9 @@ class RunnerRecord:
     deadline: float = -math.inf
     since: Epoch | None = None
     pending: RosterWrite | None = None
+    entities: int = 0
+    idle_s: float = 0.0
+    busy: float = 0.0
 
     @property
     def eligible(self) -> bool:
@@ -77,7 +85,8 @@ class RunnerRecord:
     def view(self, shards: int) -> RunnerView:
         """The record as `status` shows it."""
         out = self.leaving or self.draining
-        return RunnerView(self.runner_id, self.node_id, self.pid, self.healthy, shards, out)
+        load = (self.entities, self.idle_s, self.busy)
+        return RunnerView(self.runner_id, self.node_id, self.pid, self.healthy, shards, out, *load)
 
     def hear(self, renewal: Renewal) -> bool:
         """Take in what a renewal says of the runner itself; True when its share of the shards changes by
@@ -86,6 +95,7 @@ class RunnerRecord:
         before = (self.weight, self.leaving, self.healthy)
         self.node_id, self.pid = renewal.node_id, renewal.pid
         self.weight, self.leaving = renewal.weight, renewal.leaving
+        self.entities, self.idle_s, self.busy = renewal.entities, renewal.idle_s, renewal.busy
         self.healthy = True
         return before != (self.weight, self.leaving, True)
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from cluster_app.client import Client
 from cluster_app.cluster import Cluster, InsideCluster
-from cluster_app.code import ShippedType, TypeConflict
+from cluster_app.code import ShippedType, TypeConflict, prompt
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
 from cluster_app.coordinator_service import CoordinatorService
+from cluster_app.drain import DrainResult, DrainTimeout, chosen
 from cluster_app.entity_states import states_from
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Connection, Request, RunnerGone, Told
@@ -39,11 +40,14 @@ from observe.totals import Totals
 
 __all__ = ["MemoryCluster"]
 
+_NODE = "memory"
+_START_S = 1.0  # what a process takes to start
+
 
 class MemoryCluster(Cluster):
     """A cluster of `runners` runners in this process.
 
-    :ivar clock: time stands still until `clock.advance(seconds)`.
+    :ivar clock: time stands still until `clock.advance(seconds)`; only `drain` moves it as well, while it waits.
     """
 
     def __init__(self, runners: int = 2, config: ClusterConfig | None = None) -> None:
@@ -136,10 +140,32 @@ class _Memory:
     def _add_runner(self) -> None:
         runner_id = f"memory-{next(self._numbers)}"
         self._runners[runner_id] = memory = MemoryRunner(
-            runner_id, self._config, self._loop, self._service, self, self, self._definitions, self._report
+            runner_id,
+            self._config,
+            self._loop,
+            self._service,
+            self,
+            self,
+            self._definitions,
+            self._report,
+            self._left,
         )
         memory.neighbourhood.cluster = inside = InsideCluster(memory.client, self, self._config)
         connections.remove(inside)  # it is what its own entities get from connect(), and nobody else
+
+    def _left(self, memory: MemoryRunner) -> None:
+        """A drained runner has ended in order; a process that takes its place needs a moment to start."""
+        runner_id = memory.runner.runner_id
+        memory.flush()
+        self._report(runner_id, memory.recorder, final=True)
+        memory.kill()
+        del self._runners[runner_id]
+        self._service[0].proven_dead(runner_id)
+        self._loop.call_later(_START_S, self._staff)
+
+    def _staff(self) -> None:
+        if self._runners and len(self._runners) < self._config.runners_per_node:
+            self._add_runner()
 
     # -- faults
 
@@ -171,6 +197,35 @@ class _Memory:
         self._lead()
         await self._loop.quiet()
 
+    # -- drains
+
+    def drain(self, target: str, timeout_s: float) -> DrainResult:
+        return self._loop.call(self._drain(target, timeout_s))
+
+    async def _drain(self, target: str, timeout_s: float) -> DrainResult:
+        service, started = self._service[0], self._loop.time()
+        choice = chosen(target, [_NODE], service.coordinator.runners(), service.drained)
+        service.drain_runner(choice.target)
+        if all(view.draining for view in service.coordinator.runners()):
+            self._add_runner()  # nobody else could take its shards
+        await self._loop.quiet()
+        while held := service.held(choice.runners):
+            if self._loop.time() >= started + timeout_s:
+                raise DrainTimeout(
+                    choice.target,
+                    timeout_s,
+                    held,
+                    [run for name in held for run in self._find(name).runner.running()],
+                )
+            await self._loop.advance(0.01)
+        seconds = self._loop.time() - started
+        return DrainResult(choice.target, tuple(choice.runners), sum(choice.runners.values()), seconds)
+
+    def undrain(self, node_id: str) -> None:
+        raise ValueError(
+            f"no drained node {node_id!r}: a memory cluster has one node, which cannot be drained"
+        )
+
     # -- ports of the clients
 
     def connect(self, runner_id: str) -> Connection:
@@ -189,7 +244,14 @@ class _Memory:
             module, name = definition.cls.__module__, definition.cls.__qualname__
             # One process: the class itself is handed on, and nothing of it is pickled.
             shipped = ShippedType(
-                definition.name, definition.options.group, definition.digest, module, name, "", b"in memory"
+                definition.name,
+                definition.options.group,
+                definition.digest,
+                module,
+                name,
+                prompt(module),
+                {},
+                b"in memory",
             )
             try:
                 self._service[0].register(shipped, replace)
@@ -232,7 +294,7 @@ class _Memory:
             runners.append(
                 RunnerStatus(
                     runner_id,
-                    "memory",
+                    _NODE,
                     os.getpid(),
                     view is not None and view.healthy,
                     view.shards if view is not None else 0,
@@ -296,9 +358,8 @@ class _Memory:
 
     def _report(self, process: str, recorder: Recorder, final: bool = False) -> None:
         gauges = recorder.gauges() if recorder.enabled and not final else Totals()
-        self._agent.merge(
-            Report(process, next(self._reports), self._loop.time(), recorder.totals(), gauges, final)
-        )
+        totals = recorder.totals()
+        self._agent.merge(Report(process, next(self._reports), self._loop.time(), totals, gauges, final))
 
     def shutdown(self) -> None:
         self.close()

@@ -7,14 +7,13 @@ plain function and a decorated class a plain class, so unit tests call them dire
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from entities.demand import NO_DEMAND, Demand
 from entities.response import EntityResponse
+from entities.source import class_digest
 
 if TYPE_CHECKING:
     from entities.entity_class import Entity
@@ -130,6 +129,7 @@ class EntityOptions:
     reentrant: bool = False
     hosting: str = "shard"
     group: str = "default"
+    runtime_env: Mapping[str, Any] | None = None
     demand: Demand = NO_DEMAND
 
     def __post_init__(self) -> None:
@@ -153,6 +153,12 @@ class EntityOptions:
             )
         if not self.group or ":" in self.group:
             raise ValueError(f"@entity(group={self.group!r}): a group name is a non-empty str without ':'")
+        if self.runtime_env is not None and not (
+            isinstance(self.runtime_env, Mapping) and all(isinstance(key, str) for key in self.runtime_env)
+        ):
+            raise ValueError(
+                f"@entity(runtime_env={self.runtime_env!r}): a dict as Ray's runtime_env, or None"
+            )
 
 
 def entity(
@@ -181,12 +187,13 @@ def entity(
     :param num_cpus: CPUs that its own process reserves; none if None. This and what follows need hosting "actor".
     :param num_gpus: GPUs that it reserves, and sees.
     :param resources: other resources by name; ``"memory"`` in bytes.
-    :param runtime_env: its environment, as Ray's ``runtime_env``.
+    :param runtime_env: the Ray `runtime_env` that its code needs. A process of its own gets it. Runners have that of
+        the job which started the service; a type that needs another there is refused when it is registered.
     :raises ValueError: an option has no meaning.
     """
-    demand = Demand(num_cpus, num_gpus, resources, runtime_env)
+    demand = Demand(num_cpus, num_gpus, resources, runtime_env if hosting == "actor" else None)
     options = EntityOptions(
-        name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, demand
+        name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, runtime_env, demand
     )
 
     def declare(cls: type[E]) -> type[E]:
@@ -247,15 +254,30 @@ class MessageDeclaration:
 class EntityDefinition:
     """An entity type: its class, options and messages.
 
-    :ivar digest: of source and options, so that two drivers with the same code agree (pickle bytes differ from run
-        to run).
+    :ivar told_digest: the digest, where it is known already.
     """
 
     name: str
     cls: type[Entity]
     options: EntityOptions
     messages: Mapping[str, MessageDeclaration]
-    digest: str
+    told_digest: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of source and options, so that two drivers with the same code agree (pickle bytes differ from run to run).
+
+        Found out when first asked for: what the class mentions may stand below it in its module.
+        """
+        if not self.told_digest:
+            object.__setattr__(self, "told_digest", class_digest(self.cls, repr(self.options)))
+        return self.told_digest
+
+    def as_shipped(self, digest: str) -> EntityDefinition:
+        """The same type, in a process that was told the digest: there the source may not be at hand."""
+        definition = dataclasses.replace(self, told_digest=digest)
+        setattr(self.cls, _definitions_attribute, definition)
+        return definition
 
 
 _definitions_attribute = "__cluster_definition__"
@@ -282,7 +304,7 @@ def define(cls: type[Entity]) -> EntityDefinition:
         for name, function in inspect.getmembers(cls, inspect.isfunction)
         if hasattr(function, _MESSAGE_TAG)
     }
-    definition = EntityDefinition(options.name or cls.__name__, cls, options, messages, _digest(cls, options))
+    definition = EntityDefinition(options.name or cls.__name__, cls, options, messages)
     setattr(cls, _definitions_attribute, definition)
     return definition
 
@@ -301,32 +323,3 @@ def _check_constructor(cls: type[Entity]) -> None:
             f"{cls.__qualname__}.__init__ needs {', '.join(needed)}, but the cluster activates an entity without "
             "arguments; give defaults, or set them in a message"
         )
-
-
-def _digest(cls: type[Entity], options: EntityOptions) -> str:
-    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
-    for ancestor in cls.__mro__[:-1]:
-        try:
-            source = inspect.getsource(ancestor)
-        except (OSError, TypeError):  # typed at a prompt: the code objects are what there is
-            source = "".join(map(_code_text, sorted(vars(ancestor).items(), key=lambda item: item[0])))
-        digest.update(source.encode())
-    return digest.hexdigest()
-
-
-def _code_text(attribute: tuple[str, Any]) -> str:
-    name, value = attribute
-    code = getattr(value, "__code__", None)
-    return "" if code is None else f"{name} {_code_facts(code)}\n"
-
-
-def _code_facts(code: CodeType) -> str:
-    # Constants too: a cell run again with another number in it is other code.
-    constants = [_code_facts(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
-
-
-def _constant(value: object) -> str:
-    return (
-        str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
-    )  # sets have no order

@@ -68,6 +68,7 @@ class EntityHost:
         self._recorder = recorder
         self._types: dict[str, HostedType] = {}
         self._retired: list[HostedType] = []  # replaced code whose entities still live
+        self._last_gone_at = now()
         self.slow = SlowHandlers(recorder)
         self.crew = Crew(now, gate, self._finished, self._expired, self.slow.stepped)
         self.supervision: Supervision
@@ -454,8 +455,10 @@ class EntityHost:
 
     def _count_gone(self, activation: Activation, reason: str) -> None:
         hosted = activation.hosted
+        now = self.now()
         hosted.deactivated[reason] = hosted.deactivated.get(reason, 0) + 1
-        hosted.lifetimes.append(self.now() - activation.activated_at)
+        hosted.lifetimes.append(now - activation.activated_at)
+        self._last_gone_at = now
 
     async def close(self) -> None:
         """Let every entity go with reason shutdown, then stop."""
@@ -540,9 +543,15 @@ class EntityHost:
     def live(self) -> Mapping[str, int]:
         """Live entities by type."""
         counts: dict[str, int] = {}
-        for hosted in self._types.values():
+        for hosted in list(self._types.values()):
             counts[hosted.definition.name] = len(hosted.live)
         return counts
+
+    def idle_s(self) -> float:
+        """Seconds since the last entity went, or since there could be any; 0 while one lives. From any thread."""
+        if any(hosted.live for hosted in self._every_type()):
+            return 0.0
+        return self.now() - self._last_gone_at
 
     def activations(self) -> Iterator[Activation]:
         """Every live activation."""

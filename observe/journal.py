@@ -31,6 +31,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS node (id INTEGER PRIMARY KEY CHECK (id = 0), started_unix_s REAL NOT NULL, retired TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS record (process TEXT PRIMARY KEY, sequence INTEGER NOT NULL, started_unix_s REAL NOT NULL,
     pid INTEGER NOT NULL, totals TEXT NOT NULL, ended INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS handover (process TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tombstone (id INTEGER PRIMARY KEY AUTOINCREMENT, process TEXT NOT NULL UNIQUE);
 """  # noqa: E501
 
@@ -92,6 +93,22 @@ class Journal:
             )
 
         return self._try(step)
+
+    def hand_over(self, process: str) -> bool:
+        """Note that the account is closed, and under which name it is handed over. False when that failed."""
+
+        def step(database: sqlite3.Connection) -> None:
+            database.execute("INSERT INTO handover VALUES (?)", (process,))
+
+        return self._try(step)
+
+    def handed_over(self) -> str | None:
+        """The name under which this account is being handed over; None while it is open."""
+        try:
+            row = self._database.execute("SELECT process FROM handover").fetchone()
+        except sqlite3.Error:
+            return None  # `load` finds out what is wrong with it
+        return None if row is None else str(row[0])
 
     def close(self) -> None:
         """Close the file. Everything acknowledged is in it already."""

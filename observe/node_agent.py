@@ -49,6 +49,7 @@ class NodeAgent:
         self._max_ended = max_ended
         self._max_tombstones = max_tombstones
         state = journal.load()
+        self._handover = journal.handed_over()
         # The journal lacks what memory holds: it is new, or a write failed. Until it is whole again, each
         # write writes everything, for a step upon a missed step would restore a wrong sum.
         self._behind = state is None
@@ -74,11 +75,13 @@ class NodeAgent:
 
         False for one that is not newer, or is of a process whose account is closed. When it returns, the
         report is in the journal. Raises ValueError, and changes nothing, when the report holds what is not a
-        declared metric.
+        declared metric, or the account is closed.
         """
         _check(report.totals)
         _check(report.gauges)
         with self._lock:
+            if self._handover is not None:
+                raise ValueError("the node's account is closed; another one takes this report")
             if report.process in self._tombstones:
                 return False
             overtaken = report.process in self._ended
@@ -123,6 +126,28 @@ class NodeAgent:
             for old in excess:
                 del self._ended[old.process]
             self._commit(replace(self._fold(excess), saved=None if record in excess else record))
+
+    @property
+    def open(self) -> bool:
+        """Whether the account takes reports; once it is handed over it does not."""
+        return self._handover is None
+
+    def hand_over(self, process: str) -> Report | None:
+        """Close the account for good; its sum, to be merged elsewhere as if one process had counted it all.
+
+        The name is in the journal before this returns. So whoever finds the journal hands the same sum over under the
+        same name, and that a repeat counts once is the receiver's doing. None, and nothing is closed, while processes
+        live or the journal cannot be written.
+
+        :param process: a name that no process and no other account has; one given earlier stands.
+        """
+        with self._lock:
+            if self._handover is None:
+                if self._live or self._behind or not self._journal.hand_over(process):
+                    return None
+                self._handover = process
+            name = self._handover
+        return Report(name, 0, self._started_unix_s, self.totals(), final=True)
 
     def totals(self) -> Totals:
         """The node's counters and histograms: of all processes that live or have lived on it."""

@@ -21,7 +21,10 @@ def ray_instance() -> Iterator[None]:
     """A Ray of this session's own, on this machine; nothing of it outlives the session."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, _metrics_export_port=0)
+    # Not one that runs already, which `ray.init` would join.
+    ray.init(
+        address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, _metrics_export_port=0
+    )
     yield
     ray.shutdown()
 

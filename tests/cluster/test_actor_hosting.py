@@ -396,30 +396,23 @@ def test_a_process_sends_nothing_once_its_owners_lease_is_over(memory_cluster: M
     assert seer.ask.remote().result() == 1
 
 
-def test_a_handoff_moves_them(memory_cluster: MemoryCluster) -> None:
-    """A runner that joins gets its share: those entities are let go where they were, and begin anew there."""
-    owner = memory_cluster.status().runners[0]
-    memory_cluster.kill(
-        owner.id
-    )  # its shards go to the other one, and some come back to the one that follows
-    seers = [memory_cluster.entity(Seer, str(number)) for number in range(20)]
-    replies = [seer.stay.remote(600.0) for seer in seers]
-    memory_cluster.clock.advance(0.0)
-    before = dict(LOG)
-    memory_cluster.clock.advance(10.0)
-    assert all(reply.result() is None for reply in replies)
-    handed_off = [address for address, event in LOG if event == "handoff"]
-    assert [seer.ask.remote().result() for seer in seers] == [1] * 20
-    memory_cluster.clock.settle()
+def test_a_drain_moves_them(memory_cluster: MemoryCluster) -> None:
+    """Those of the drained runner are let go in their processes with reason handoff, and begin anew elsewhere."""
+    seers = [memory_cluster.entity(Seer, str(number)) for number in range(10)]
+    assert [seer.ask.remote().result() for seer in seers] == [1] * 10
+    drained = max(memory_cluster.status().runners, key=lambda runner: runner.entities)
+    memory_cluster.drain(drained.id)
 
-    assert set(before) <= {str(seer) for seer in seers}
-    assert 0 < len(handed_off) < 20
+    handed_off = [address for address, event in LOG if event == "handoff"]
+    assert len(handed_off) == drained.entities > 0
+    values = [seer.ask.remote().result() for seer in seers]
+    assert sorted(values) == [1] * drained.entities + [2] * (10 - drained.entities)
     for address in handed_off:
         assert events(address) == ["born", "activated", "handoff", "born", "activated"]
-    assert memory_cluster.status().entities["Seer"] == 20
-    assert memory_cluster.metrics().value(
-        "cluster_entity_deactivations_total", entity_type="Seer", reason="handoff"
-    ) == len(handed_off)
+    deactivations = "cluster_entity_deactivations_total"
+    metrics = memory_cluster.metrics()
+    assert metrics.value(deactivations, entity_type="Seer", reason="handoff") == drained.entities
+    assert metrics.value(deactivations, entity_type="Seer") == drained.entities
 
 
 def test_a_shutdown_lets_them_go(memory_cluster: MemoryCluster) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cluster_app import Cluster, Entity, RunnerNotRegistered, TypeConflict, entity, message
 from tests.conftest import Counts
 from tests.ray.driver_process import environment
+from tests.ray.scripts import run, write
 
 pytestmark = pytest.mark.ray
 
@@ -58,19 +59,6 @@ class PricedOtherwise(Entity):
         self.deactivate()
 
 
-def run(script: Path, *arguments: str) -> str:
-    """What a script prints; fails unless it ends well."""
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=script.parent,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_classes_of_a_test_module_work(file_cluster: Cluster) -> None:
     """An entity of this module, with a dataclass of this module as argument and as reply."""
     carrier = file_cluster.entity(Carrier, "x")
@@ -79,88 +67,234 @@ def test_classes_of_a_test_module_work(file_cluster: Cluster) -> None:
 
 
 def test_classes_of_a_script_work(file_cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    """Entities and dataclasses of `__main__` and of a file beside it travel by value, both ways."""
-    (tmp_path / "beside_the_script.py").write_text(
-        textwrap.dedent("""
+    """Entities, arguments, replies and exceptions of `__main__` and of files beside it travel by value, both ways.
+
+    The second run is another process with the same source: the same types, whose entities still live, and what they
+    reply with, made of classes that the first run sent, is of the second run's own classes.
+    """
+    write(
+        tmp_path,
+        goods="""
             import dataclasses
-            from cluster_app import Entity, entity, message
+            import enum
+            from typing import NamedTuple
+            from cluster_app import Entity, message
+
+            class Size(enum.Enum):
+                SMALL = "S"
+                BIG = "B"
+
+            class Place(NamedTuple):
+                row: int
 
             @dataclasses.dataclass
             class Label:
                 text: str
+                size: Size = Size.BIG
+
+            class Broken(Exception):
+                def __init__(self, label):
+                    super().__init__(label)
+
+            class Kept(Entity):
+                def __init__(self):
+                    self.labels = []
+
+                @message
+                def known(self) -> list[Label]:
+                    return self.labels
 
             def shout(text):
                 return text.upper()
+        """,
+        labels="""
+            import goods
+            from cluster_app import entity, message
 
             @entity(max_idle_time=None)
-            class LabelsBeside(Entity):
+            class LabelsBeside(goods.Kept):
                 @message
-                def print(self, label: Label) -> Label:
-                    return Label(shout(label.text))
-        """)
-    )
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
+                def print(self, label: goods.Label, place: goods.Place) -> tuple[goods.Label, goods.Place]:
+                    if label.size is goods.Size.SMALL:
+                        raise goods.Broken(label)
+                    # One class in every message, so that values of earlier ones compare.
+                    assert all(type(label) is type(other) for other in self.labels)
+                    self.labels.append(label)
+                    return goods.Label(goods.shout(label.text)), goods.Place(place.row + 1)
+        """,
+        late="""
+            import dataclasses
+
+            @dataclasses.dataclass
+            class Latecomer:
+                number: int
+        """,
+        script="""
             import dataclasses, sys
+            import pydantic
             import ray
-            from beside_the_script import Label, LabelsBeside
-            from cluster_app import Entity, connect, entity, message
+            from goods import Broken, Label, Place, Size
+            from labels import LabelsBeside
+            from cluster_app import Entity, HandlerError, connect, entity, message
 
             @dataclasses.dataclass
             class Order:
                 amount: int
 
+            class Bill(pydantic.BaseModel):
+                total: int
+
             class Refused(Exception):
                 pass
 
             @entity(max_idle_time=None)
+            class ScriptLedger(Entity):
+                @message
+                def book(self, order: Order) -> Order:
+                    assert type(order) is Order
+                    return Order(order.amount * 100)
+
+            @entity(max_idle_time=None)
             class ScriptShop(Entity):
                 def __init__(self):
-                    self.total = 0
+                    self.orders = []
 
                 @message
-                async def order(self, order: Order) -> Order:
+                async def order(self, order: Order) -> Bill:
                     if order.amount < 0:
                         raise Refused(order.amount)
-                    self.total += order.amount
-                    return Order(self.total)
+                    self.orders.append(order)
+                    return Bill(total=sum(each.amount for each in self.orders))
+
+                @message
+                def first(self) -> Order:
+                    return self.orders[0]
+
+                @message
+                async def booked(self) -> Order:
+                    # A type that no driver has registered: this runner does.
+                    return await self.entity(ScriptLedger, "x").book.remote(self.orders[0])
+
+                @message
+                def echo(self, value: object) -> object:
+                    return value
+
+            def cause(reply):
+                try:
+                    reply.result(timeout_s=20)
+                except HandlerError as error:
+                    return error.__cause__
 
             if __name__ == "__main__":
-                # The classes of a later run of the script are others, with the same names.
-                first_run = sys.argv[2] == "first"
                 ray.init(log_to_driver=False)
                 with connect(namespace=sys.argv[1]) as cluster:
                     shop = cluster.entity(ScriptShop, "x")
-                    first = shop.order.remote(Order(2)).result(timeout_s=20)
-                    second = shop.order.remote(Order(5)).result(timeout_s=20)
-                    assert isinstance(second, Order) or not first_run
-                    print(first, second)
-                    refused = shop.order.remote(Order(-1))
-                    try:
-                        refused.result(timeout_s=20)
-                    except Exception as error:
-                        assert isinstance(error.__cause__, Refused) or not first_run
-                        print(repr(error.__cause__))
-                    label = cluster.entity(LabelsBeside, "x").print.remote(Label("loud")).result(timeout_s=20)
-                    assert isinstance(label, Label) or not first_run
-                    print(label)
+                    bills = [shop.order.remote(Order(amount)).result(timeout_s=20) for amount in (2, 5)]
+                    assert all(type(bill) is Bill for bill in bills)
+                    print([bill.total for bill in bills])
+                    assert shop.first.remote().result(timeout_s=20) == Order(2)
+                    assert shop.booked.remote().result(timeout_s=20) == Order(200)
+                    assert type(cause(shop.order.remote(Order(-1)))) is Refused
+
+                    labels = cluster.entity(LabelsBeside, "x")
+                    printed = labels.print.remote(Label("loud"), Place(1)).result(timeout_s=20)
+                    assert printed == (Label("LOUD"), Place(2))
+                    assert (type(printed[0]), type(printed[1])) == (Label, Place)
+                    assert printed[0].size is Size.BIG
+                    broken = cause(labels.print.remote(Label("x", Size.SMALL), Place(1)))
+                    assert type(broken) is Broken and broken.args == (Label("x", Size.SMALL),)
+                    print(len(labels.known.remote().result(timeout_s=20)))
+                    ((_, state),) = cluster.states(LabelsBeside)
+                    assert all(type(label) is Label for label in state["labels"])
+
+                    from late import Latecomer
+                    assert shop.echo.remote(Latecomer(1)).result(timeout_s=20) == Latecomer(1)
                 ray.shutdown()
-        """)
+        """,
     )
     counts = Counts(file_cluster)
-    for time, total in (
-        ("first", "Order(amount=2) Order(amount=7)"),
-        ("second", "Order(amount=9) Order(amount=14)"),
-    ):
-        # The second run is another process with the same source: the same type, and the entity still lives.
-        said = run(script, namespace, time)
-        assert said == f"{total}\nRefused(-1)\nLabel(text='LOUD')\n"
+    assert run(tmp_path / "script.py", namespace) == "[2, 7]\n1\n"
+    assert run(tmp_path / "script.py", namespace) == "[9, 14]\n2\n"
     counts.refresh()
-    assert counts.of("cluster_messages_sent_total", entity_type="ScriptShop") == 6
+    assert counts.of("cluster_messages_sent_total", entity_type="ScriptShop") == 12
+    assert counts.of("cluster_messages_received_total", entity_type="ScriptLedger") == 2
     assert counts.of("cluster_errors_total", entity_type="ScriptShop", type="HandlerError") == 2
-    assert counts.of("cluster_messages_received_total", entity_type="LabelsBeside") == 2
+    assert counts.of("cluster_messages_received_total", entity_type="LabelsBeside") == 6
     counts.check_invariants("ScriptShop")
+
+
+def test_two_scripts_with_one_name_conflict(file_cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """A script does not replace another's type, nor its own after an edit, unless it says so."""
+    text = """
+        import sys
+        import ray
+        from cluster_app import Entity, RunnerNotRegistered, TypeConflict, connect, entity, message
+
+        @entity(max_idle_time=None)
+        class Contested(Entity):
+            @message
+            def answer(self) -> int:
+                return {answer}
+
+        ray.init(log_to_driver=False)
+        with connect(namespace=sys.argv[1]) as cluster:
+            if "replace" in sys.argv:
+                cluster.register(Contested, replace=True)
+            try:
+                print(cluster.entity(Contested, sys.argv[2]).answer.remote().result(timeout_s=20))
+            except RunnerNotRegistered as error:
+                print(type(error.__cause__).__name__)
+        ray.shutdown()
+    """
+    write(tmp_path, first=text.format(answer=1), second=text.format(answer=2))
+    assert run(tmp_path / "first.py", namespace, "a") == "1\n"
+    assert run(tmp_path / "second.py", namespace, "b") == "TypeConflict\n"
+    assert run(tmp_path / "second.py", namespace, "b", "replace") == "2\n"
+
+
+def test_what_cannot_reach_a_runner_is_refused_with_the_reason(
+    file_cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """Code that cannot be pickled, and code that imports what the runners do not have."""
+    write(tmp_path / "site-packages", installed_here_only="answer = 42")
+    write(
+        tmp_path,
+        script="""
+            import sys, threading
+            sys.path.append("site-packages")
+            import ray
+            import installed_here_only
+            from cluster_app import Entity, connect, entity, message
+
+            lock = threading.Lock()
+
+            @entity()
+            class Locked(Entity):
+                @message
+                def answer(self):
+                    with lock:
+                        return 1
+
+            @entity()
+            class Dependent(Entity):
+                @message
+                def answer(self):
+                    return installed_here_only.answer
+
+            ray.init(log_to_driver=False)
+            with connect(namespace=sys.argv[1]) as cluster:
+                for kind in (Locked, Dependent):
+                    try:
+                        cluster.register(kind)
+                    except Exception as error:
+                        print(type(error).__name__, error)
+            ray.shutdown()
+        """,
+    )
+    locked, dependent = run(tmp_path / "script.py", namespace).splitlines()
+    assert locked.startswith("TypeError") and "'Locked'" in locked and "lock" in locked
+    assert dependent.startswith("ImportError") and "'Dependent'" in dependent
+    assert "No module named 'installed_here_only'" in dependent
 
 
 def test_other_code_under_a_taken_name_is_a_conflict_unless_it_replaces(file_cluster: Cluster) -> None:

@@ -38,7 +38,7 @@ def test_the_same_demand_in_another_order_is_the_same_code() -> None:
     [
         ({"hosting": "thread"}, "'shard' or 'actor'"),
         ({"num_gpus": 1}, r"num_gpus=1.*hosting='actor'"),
-        ({"num_cpus": 1, "runtime_env": {}}, r"num_cpus, runtime_env can only be had"),
+        ({"num_cpus": 1, "runtime_env": {}}, "num_cpus can only be had"),
         ({"hosting": "actor", "num_cpus": -1}, "num_cpus=-1.*0 or more"),
         ({"hosting": "actor", "num_cpus": True}, "num_cpus=True"),
         ({"hosting": "actor", "num_gpus": float("nan")}, "num_gpus=nan"),

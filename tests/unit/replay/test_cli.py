@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster_app import cli
+from cluster_app import DrainRefused, DrainResult, DrainTimeout, cli
 from tests.unit.replay import flights
 from tests.unit.replay.fake_cluster import FakeCluster
 
@@ -228,6 +228,64 @@ def test_down_removes_the_cluster(fake: Connected, capsys: pytest.CaptureFixture
     assert (fake.down, fake.asked) == (True, ("auto", "cluster_app"))
 
 
+def test_drain_tells_how_many_shards_moved(
+    fake: Connected, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To people in a line, to programs as one object; the time to wait is passed on."""
+    asked: list[tuple[str, float]] = []
+
+    def drain(target: str, *, timeout_s: float) -> DrainResult:
+        asked.append((target, timeout_s))
+        return DrainResult("runner-1", ("runner-1",), 150, 0.25)
+
+    monkeypatch.setattr(fake, "drain", drain, raising=False)
+    assert cli.run(["drain", "run", "--timeout-s", "5"]) == 0
+    assert capsys.readouterr().out == "runner-1: 150 shards moved in 0.25 s (runner-1)\n"
+    assert cli.run(["drain", "run", "--json"]) == 0
+    told = {"target": "runner-1", "runners": ["runner-1"], "shards": 150, "seconds": 0.25}
+    assert json.loads(capsys.readouterr().out) == told
+    assert asked == [("run", 5.0), ("run", 60.0)]
+
+
+def test_a_drained_node_is_taken_back(
+    fake: Connected, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --undo nothing is drained."""
+    asked: list[str] = []
+    monkeypatch.setattr(fake, "undrain", asked.append, raising=False)
+    assert cli.run(["drain", "node-1", "--undo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"target": "node-1", "undone": True}
+    assert asked == ["node-1"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (DrainRefused("nobody could take them"), "error: nobody could take them\nhint: cluster-app status"),
+        (ValueError("no node or runner 'x'"), "error: no node or runner 'x'\nhint: cluster-app status"),
+        (DrainTimeout("r1", 5.0, {"r1": 2}, ["Car/a.drive"]), "there run: Car/a.drive. The drain goes on"),
+    ],
+)
+def test_a_drain_that_fails_says_why_and_what_to_do(
+    fake: Connected,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Exception,
+    told: str,
+) -> None:
+    """One line and a hint, exit code 1, nothing on standard output."""
+
+    def drain(target: str, *, timeout_s: float) -> DrainResult:
+        raise refusal
+
+    monkeypatch.setattr(fake, "drain", drain, raising=False)
+    assert cli.run(["drain", "x"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert told in said.err
+    assert "\nhint: " in said.err
+
+
 def test_without_a_ray_status_and_down_say_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +311,7 @@ def test_an_address_where_nobody_listens_is_told_at_once(
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     (here / "a.csv").write_text("id,km\na,1\n")
     own = ["a.csv", "--entity", f"{FLEET}:Car", "--key", "id", "--message", "drive"]
-    for command in (["status"], ["down"], ["replay", *own]):
+    for command in (["status"], ["down"], ["drain", "x"], ["replay", *own]):
         assert cli.run([*command, "--address", address]) == 1
         assert f"error: no Ray can be reached at {address}: " in capsys.readouterr().err
 
