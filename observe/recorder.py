@@ -60,6 +60,7 @@ class Recorder:
         self._counters: dict[PointKey, CounterCell] = {}
         self._histograms: dict[PointKey, HistogramCell] = {}
         self._sources: dict[object, GaugeSource] = {}
+        self._late: list[Callable[[], None]] = []
         self._closed = False
         _register(self)
 
@@ -104,11 +105,28 @@ class Recorder:
 
         return remove
 
+    def before_reading(self, settle: Callable[[], None]) -> None:
+        """Have `settle` called before each reading: it brings in what its owner keeps beside the cells."""
+        self._late.append(settle)
+
+    def settle(self) -> None:
+        """Bring in what is kept beside the cells. One that fails is logged: what it has, a later reading brings."""
+        for settle in self._late:
+            try:
+                settle()
+            except Exception:
+                logger.warning("counts kept beside a recorder are not in this reading", exc_info=True)
+
     def totals(self) -> Totals:
         """A consistent copy of all counters and histograms since the recorder was made.
 
         A cell that has counted nothing yet is left out: a series exists once its cause has happened.
         """
+        self.settle()
+        return self.counted()
+
+    def counted(self) -> Totals:
+        """What `totals` returns, without bringing in what is kept beside the cells."""
         points: dict[PointKey, PointValue] = {}
         with self.lock, self._binding:
             for key, counter in self._counters.items():
@@ -154,7 +172,12 @@ def process_recorder() -> Recorder:
 def process_totals() -> Totals:
     """The totals of all recorders this process has ever had: they never go down."""
     with _process_lock:
-        return merge([_closed_totals, *(recorder.totals() for recorder in _live)])
+        recorders = list(_live)
+    # Outside the lock: what is brought in may take a while, and may make a recorder.
+    for recorder in recorders:
+        recorder.settle()
+    with _process_lock:
+        return merge([_closed_totals, *(recorder.counted() for recorder in _live)])
 
 
 def process_gauges() -> Totals:
@@ -202,11 +225,12 @@ def _retire(recorder: Recorder) -> None:
     global _closed_totals
     if recorder is _process_recorder:
         raise RuntimeError("the process's own recorder lives as long as the process")
+    recorder.settle()
     # One step under the lock that collection takes: nobody sees the counts twice, or not at all.
     with _process_lock:
         if recorder in _live:
             _live.remove(recorder)
-            _closed_totals = merge([_closed_totals, recorder.totals()])
+            _closed_totals = merge([_closed_totals, recorder.counted()])
 
 
 _process_lock = threading.Lock()

@@ -13,63 +13,17 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from observe.failure import classify
-from observe.instruments import cluster
 from observe.labels import label
-from observe.recorder import CounterCell, process_recorder
+from observe.message_cells import Operation, message_cells
 
 __all__ = ["Operation", "track_cluster"]
-
-Operation: TypeAlias = Literal["send", "receive", "broadcast"]
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 
 _OPERATIONS = ("send", "receive", "broadcast")
-
-
-class _Cells:
-    """The cells of one operation on one entity type, bound once in a process."""
-
-    __slots__ = ("entity_type", "errors", "failed", "lock", "operation", "started", "succeeded")
-
-    def __init__(self, operation: Operation, entity_type: str) -> None:
-        recorder = process_recorder()
-        started = cluster.messages_received if operation == "receive" else cluster.messages_sent
-        latency = cluster.message_latency
-        of = {"entity_type": entity_type, "operation": operation}
-        self.operation: Operation = operation
-        self.entity_type = entity_type
-        self.lock = recorder.lock
-        self.started = recorder.counter(started, **of)
-        self.succeeded = recorder.histogram(latency, **of, outcome="ok")
-        self.failed = recorder.histogram(latency, **of, outcome="error")
-        self.errors: dict[str, CounterCell] = {}
-
-    def begin(self) -> None:
-        with self.lock:
-            self.started.value += 1
-
-    def end(self, duration_s: float, error: BaseException | None) -> None:
-        if error is None:
-            with self.lock:
-                self.succeeded.record(duration_s)
-            return
-        reason = classify(error)
-        errors = self.errors.get(reason)
-        if errors is None:
-            errors = self.errors[reason] = process_recorder().counter(
-                cluster.errors, entity_type=self.entity_type, type=reason, operation=self.operation
-            )
-        with self.lock:
-            self.failed.record(duration_s)
-            errors.value += 1
-
-
-# As many as there are operations and (bounded) entity types.
-_cells: dict[tuple[str, str], _Cells] = {}
 
 
 class track_cluster:
@@ -88,10 +42,7 @@ class track_cluster:
         if operation not in _OPERATIONS:
             raise ValueError(f"operation is one of {', '.join(_OPERATIONS)}, not {operation!r}")
         name = label(entity_type=entity_type)["entity_type"]
-        cells = _cells.get((operation, name))
-        if cells is None:
-            cells = _cells.setdefault((operation, name), _Cells(operation, name))
-        self._tracked = cells
+        self._tracked = message_cells(operation, name)
         # Who entered and when. Entries of one object by several tasks do not leave in the order they came.
         self._entered: list[tuple[object, float]] = []
 
