@@ -1,7 +1,8 @@
 """How a frame of messages comes into the care of a host.
 
-Decides which messages need no second look: those by position only, to entities that live and are idle. Nearly all
-are, so they are taken in one pass, in place; every other one is handed on, and none overtakes another.
+Decides which messages need no second look: those by position only, to entities that live and either are idle or have
+others waiting already. Nearly all are, so they are taken in one pass, in place; every other one is handed on, and none
+overtakes another.
 """
 
 from __future__ import annotations
@@ -58,18 +59,26 @@ def take_in(
             activation = message.live.get(entity_id)
             if (
                 activation is not None
-                and not activation.running
-                and activation.mailbox is None
                 and activation.phase is _ACTIVE
                 and activation.hosted is message.hosted
                 and message.minimum <= len(args) <= message.maximum
             ):
                 sequence = first + position
-                delivery = Delivery(origin, sequence, message, entity_id, args, deadline, now, activation)
-                activation.running = (delivery,)
-                unanswered[sequence] = delivery
-                ready(delivery)
-                continue
+                mailbox = activation.mailbox
+                if mailbox is None:
+                    if not activation.running:
+                        delivery = Delivery(
+                            origin, sequence, message, entity_id, args, deadline, now, activation
+                        )
+                        activation.running = (delivery,)
+                        unanswered[sequence] = delivery
+                        ready(delivery)
+                        continue
+                else:
+                    delivery = Delivery(origin, sequence, message, entity_id, args, deadline, now, activation)
+                    if mailbox.offer(delivery):
+                        unanswered[sequence] = delivery
+                        continue
         careful = odd(position)
         left_out[kind] = left_out.get(kind, 0) + 1
     crew.wake()
