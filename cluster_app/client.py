@@ -12,9 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import Routes
 from cluster_app.directory import Directory
 from cluster_app.envelope import Codec, Packed
@@ -35,6 +34,9 @@ from entities.errors import Cancelled, ClusterError, Timeout
 from entities.response import EntityResponse, Settlement
 from observe.instruments import cluster
 from observe.recorder import Recorder
+
+if TYPE_CHECKING:
+    from cluster_app.config import ClusterConfig  # takes its time to load: not in an entity's own process
 
 __all__ = ["Client"]
 

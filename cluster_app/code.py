@@ -154,7 +154,8 @@ def check_runtime_env(
 
     :raises RuntimeEnvMismatch: naming what differs and what to do.
     """
-    option = definition.options.runtime_env
+    # One with a process of its own gets that there.
+    option = definition.options.runtime_env if definition.options.hosting != "actor" else None
     if own_modules.is_ours(definition.cls.__module__):
         job = {}  # it needs nothing that a job brings
     for asking, wanted, keys in (

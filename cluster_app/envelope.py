@@ -155,7 +155,9 @@ class Codec:
         self.attach = attach
 
     def pack(self, value: Any) -> Packed:
-        """Pickle one value by itself; raises whatever pickling it raises."""
+        """Pickle one value by itself; raises whatever pickling it raises. What is packed already stays as it is."""
+        if type(value) is Packed:
+            return value
         file = io.BytesIO()
         pickler = _Pickler(file, self.attach)
         pickler.dump(value)

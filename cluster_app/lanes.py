@@ -11,15 +11,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster_app.config import ClusterConfig
 from cluster_app.exchange import Answer, Parcel, Request, Transport
 from cluster_app.local import LocalRunner
 from cluster_app.outbound_lane import OutboundLane
 from cluster_app.sending import SendingLane
 from cluster_app.timetable import Timetable
 from entities.response import EntityResponse
+
+if TYPE_CHECKING:
+    from cluster_app.config import ClusterConfig  # takes its time to load: not in an entity's own process
 
 __all__ = ["Lanes"]
 

@@ -13,11 +13,12 @@ from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.directory import Directory
-from cluster_app.entity_states import living_ids, read_states
+from cluster_app.entity_states import living_ids, read_states, read_states_apart
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport
 from cluster_app.leadership import NotLeading
 from cluster_app.local import LocalLane
+from cluster_app.memory_annex import MemoryAnnexes
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.runner import Runner
 from cluster_app.stepped_loop import SteppedLoop
@@ -39,6 +40,7 @@ class MemoryRunner:
         directory: Directory,
         transport: Transport,
         definitions: dict[str, EntityDefinition],
+        report: Callable[[str, Recorder, bool], None],
         ended: Callable[[MemoryRunner], None],
     ) -> None:
         self.recorder = Recorder(enabled=config.metrics)
@@ -73,6 +75,10 @@ class MemoryRunner:
         )
         local.join(self.client, self.runner)
         neighbourhood.join(self.client)
+        self.annexes = MemoryAnnexes(
+            self.runner, config, loop, transport, directory, neighbourhood, self._awake, report
+        )
+        self.runner.host.supervise(self.annexes)
         self._ended = ended
         self.runner.on_news(lambda: self._keep(self._tell()))
         self.runner.on_departing(lambda: self._keep(self._depart()))
@@ -165,6 +171,7 @@ class MemoryRunner:
         """End at once; nothing more is answered."""
         self.alive = False
         self.runner.host.stop()
+        self.annexes.kill_all()
         for task in [*self._tasks, *self._under_way]:
             if task is not asyncio.current_task():  # the one that ends it in order
                 task.cancel()
@@ -197,7 +204,11 @@ class MemoryRunner:
         ids = living_ids(host, entity_type)
         while ids:
             self._check_answers()
-            looked_at, data = read_states(host, entity_type, ids)
+            hosted = host.hosted(entity_type)
+            if hosted is not None and hosted.apart:
+                looked_at, data = await read_states_apart(host, entity_type, ids)
+            else:
+                looked_at, data = read_states(host, entity_type, ids)
             chunks.append(data)
             del ids[:looked_at]
         return chunks
@@ -206,3 +217,4 @@ class MemoryRunner:
         """Move its counts into its recorder."""
         self.runner.flush()
         self.client.flush()
+        self.annexes.flush()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import tempfile
 import time
 import uuid
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import ray
 
-from cluster_app.ray_calls import COORDINATOR, find_actor
+from cluster_app.ray_calls import COORDINATOR, agent_name, find_actor, owner_of
 from observe.journal import Journal
 from observe.node_agent import NodeAgent, Report
 from observe.totals import Totals
@@ -36,8 +38,12 @@ class AgentActor:
         self._generation = time.monotonic_ns()
         self._reported: dict[str, int] = {}
         self._watched: dict[str, int] = {}
+        # Watched since they called: their pid cannot be a stranger's by now.
+        self._seen_alive: set[str] = set()
+        self._elsewhere: dict[str, str] = {}  # processes that belong to a runner here, by node
+        self._mourners: dict[str, list[asyncio.Future[None]]] = {}
+        self._wanted: dict[str, asyncio.Future[None]] = {}  # by process: done when its next report is wanted
         self._ending: set[asyncio.Task[None]] = set()
-        self._wanted: list[asyncio.Future[None]] = []
         self._news: list[asyncio.Future[None]] = []
         self._looked_back = False
 
@@ -52,7 +58,10 @@ class AgentActor:
         """Answer once the agent is up; after a restart, look for the processes that ended meanwhile."""
         if not self._looked_back:
             self._looked_back = True
-            for process, pid in self._agent.pids().items():
+            # Those that belong to a runner first: should that have ended, they must end before it counts as dead.
+            for process, pid in sorted(
+                self._agent.pids().items(), key=lambda item: owner_of(item[0]) is None
+            ):
                 await self.watch(process, pid)
 
     async def welcome(self) -> Report | None:
@@ -97,6 +106,66 @@ class AgentActor:
         self._watched[process] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._exited, process)
 
+    # -- processes that belong to a runner of this node
+
+    async def admit(self, process: str, pid: int, node_id: str) -> bool:
+        """Whether a process that is to hold an entity may go on; it must not begin before.
+
+        Its end is seen from here on, and it ends with its owner. No: its owner has ended, or has given it up.
+        """
+        await self.ready()
+        owner = owner_of(process)
+        if owner is None or self._agent.has_ended(owner) or self._agent.has_ended(process):
+            return False
+        if node_id != self._node_id:
+            self._elsewhere[process] = node_id
+            return True
+        # Into the journal: an agent after this one must know of it too.
+        self._agent.merge(Report(process, 0, time.time(), Totals(), pid=pid))
+        await self.watch(process, pid)
+        if process in self._watched:
+            self._seen_alive.add(process)
+        return process in self._watched
+
+    async def bury(self, process: str, grace_s: float) -> None:
+        """Answer when this process has ended; it is ended by force after that time. It can't be admitted any more."""
+        await self.ready()
+        node_id = self._elsewhere.pop(process, self._node_id)
+        if node_id != self._node_id:
+            self._agent.ended(process)
+            await self._buried_elsewhere(process, node_id, grace_s)
+            return
+        if process not in self._watched:
+            self._agent.ended(process)
+            return
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._mourners.setdefault(process, []).append(gone)
+        if grace_s:
+            await asyncio.wait([gone], timeout=grace_s)
+        while not gone.done():  # again and again: an agent that has just restarted may not do it at first
+            self._end(process)
+            await asyncio.wait([gone], timeout=1.0)
+
+    def _end(self, process: str) -> None:
+        """Kill it, if its pid is surely its own: one read in the journal may be a stranger's by now."""
+        descriptor = self._watched.get(process)
+        if descriptor is not None and process in self._seen_alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+
+    async def _buried_elsewhere(self, process: str, node_id: str, grace_s: float) -> None:
+        while (agent := find_actor(agent_name(node_id), self._namespace)) is not None:
+            try:
+                await agent.bury.remote(process, grace_s)
+                return
+            except Exception:
+                await asyncio.sleep(0.1)  # it is away: another one comes, or its node has ended
+
+    async def _bury_all_of(self, owner: str) -> None:
+        """A runner has ended: what belonged to it must have ended too before anybody else may serve its shards."""
+        mine = [process for process in [*self._watched, *self._elsewhere] if owner_of(process) == owner]
+        await asyncio.gather(*(self.bury(process, 0.0) for process in mine))
+
     def _exited(self, process: str) -> None:
         descriptor = self._watched.pop(process)
         asyncio.get_running_loop().remove_reader(descriptor)
@@ -108,8 +177,11 @@ class AgentActor:
     async def _ended(self, process: str) -> None:
         self._agent.ended(process)
         self._reported.pop(process, None)
+        self._seen_alive.discard(process)
+        self._wake(self._mourners.pop(process, []))
         self._wake(self._news)
-        if process.startswith("runner-"):
+        if process.startswith("runner-") and owner_of(process) is None:
+            await self._bury_all_of(process)
             for _ in range(50):
                 coordinator = find_actor(COORDINATOR, self._namespace)
                 try:
@@ -133,6 +205,9 @@ class AgentActor:
         self._agent.merge(report)  # raises once the account is closed: then another agent has to have it
         if report.final:
             self._reported.pop(report.process, None)
+            held = self._wanted.pop(report.process, None)
+            if held is not None and not held.done():
+                held.set_result(None)  # a process that wants to end waits for all its calls
             descriptor = self._watched.pop(report.process, None)
             if descriptor is not None and not report.process.startswith("runner-"):
                 asyncio.get_running_loop().remove_reader(descriptor)
@@ -142,13 +217,17 @@ class AgentActor:
             self._wake(self._news)
             return self._generation
         await self.watch(report.process, report.pid)
+        if report.process in self._watched:
+            self._seen_alive.add(report.process)
         self._reported[report.process] = generation
         self._wake(self._news)
         if generation < self._generation:
             return self._generation
         wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wanted.append(wanted)
+        self._wanted[report.process] = wanted
         await asyncio.wait([wanted], timeout=self._report_s)
+        if self._wanted.get(report.process) is wanted:
+            del self._wanted[report.process]
         return self._generation
 
     async def collect(self, within_s: float = 2.0) -> tuple[Totals, Totals]:
@@ -156,7 +235,10 @@ class AgentActor:
         await self.ready()
         self._generation += 1
         mine = self._generation
-        self._wake(self._wanted)
+        for wanted in self._wanted.values():
+            if not wanted.done():
+                wanted.set_result(None)
+        self._wanted.clear()
         deadline = time.monotonic() + within_s
         while any(self._reported.get(process, 0) < mine for process in self._agent.processes()):
             left = deadline - time.monotonic()

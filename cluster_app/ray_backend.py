@@ -19,12 +19,9 @@ from cluster_app.unknown_type import UnknownType
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
-__all__ = ["RayBackend", "inside"]
+__all__ = ["RayBackend"]
 
 _BETWEEN_RUNNERS_S = 10.0  # longer than a lease of the default length and what comes before the next grant
-
-# The connections of a runner's process, by namespace.
-inside: dict[str, Any] = {}
 
 
 class RayBackend:

@@ -32,6 +32,7 @@ __all__ = [
     "call",
     "find_actor",
     "here",
+    "owner_of",
     "wait_for",
 ]
 
@@ -44,6 +45,12 @@ boottime: Callable[[], float] = functools.partial(time.clock_gettime, time.CLOCK
 def agent_name(node_id: str) -> str:
     """The name of a node's agent."""
     return f"agent-{node_id}"
+
+
+def owner_of(process: str) -> str | None:
+    """The runner that a process belongs to, if it is one entity's own: its name begins with its owner's."""
+    owner, slash, _ = process.partition("/")
+    return owner if slash else None
 
 
 def here() -> str:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -18,9 +18,10 @@ from cluster_app.client import Client
 from cluster_app.cluster import Cluster
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
-from cluster_app.ray_backend import RayBackend, inside
+from cluster_app.ray_backend import RayBackend
 from cluster_app.ray_calls import COORDINATOR, boottime, find_actor, here
 from cluster_app.ray_coordinator import CoordinatorActor
+from cluster_app.ray_inside import connection_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
 from cluster_app.version import VersionMismatch, __version__
@@ -45,8 +46,9 @@ def connect(
     :raises VersionMismatch: the running service is of another version.
     :raises ConnectionError: the service could not be started or does not answer.
     """
-    if namespace in inside:
-        return cast(Cluster, inside[namespace])  # an entity connects: through its own runner
+    inside = connection_inside(namespace)
+    if inside is not None:
+        return inside  # an entity connects: through its own process
     config = config or ClusterConfig()
     with _ray(address, namespace) as own_ray:
         return _connect(namespace, config, own_ray)

@@ -15,8 +15,8 @@ from typing import Any
 import ray
 
 from cluster_app.ray_calls import COORDINATOR, agent_name, find_actor, here, wait_for
-from observe.node_agent import Report
 from observe.recorder import Recorder, process_recorder
+from observe.report import Report
 from observe.totals import Totals, merge, subtract
 
 __all__ = ["Reporter"]

@@ -17,19 +17,19 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from cluster_app import own_modules, ray_backend
+from cluster_app import own_modules
 from cluster_app.client import Client
-from cluster_app.cluster import InsideCluster
 from cluster_app.code import ShippedType, load
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
-from cluster_app.entity_states import living_ids, read_states
+from cluster_app.entity_states import living_ids, read_states, read_states_apart
 from cluster_app.envelope import Codec
 from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_backend import RayBackend
+from cluster_app.ray_annex import RayAnnexes
 from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here, wait_for
+from cluster_app.ray_inside import connection_inside, offer_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
 from cluster_app.runner import Runner
@@ -109,12 +109,14 @@ class RunnerActor:
         runner.on_departing(lambda: self._departures.append(loop.create_task(self._depart())))
         local.join(client, runner)
         neighbourhood.join(client)
+        self._annexes = RayAnnexes(runner, namespace, config, node_id, codec, neighbourhood)
+        runner.host.supervise(self._annexes)
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
         # What connect() gives in this process: it sends through the runner's own client.
-        # By its module, for the same reason as above.
-        ray_backend.inside[namespace] = InsideCluster(client, RayBackend(namespace, self._reporter), config)
+        offer_inside(namespace, client, self._reporter, config.model_dump_json())
+        connection_inside(namespace)  # references that arrive here need one
         threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
         self._sweeper = loop.create_task(self._sweep())
         self._started.set()
@@ -163,6 +165,9 @@ class RunnerActor:
         """See `read_states`; a control operation, so it is in no count."""
         if boottime() >= self._runner.until:
             await self._runner.opened()  # suspended: no state leaves either
+        hosted = self._runner.host.hosted(entity_type)
+        if hosted is not None and hosted.apart:
+            return await read_states_apart(self._runner.host, entity_type, ids)
         return read_states(self._runner.host, entity_type, ids)
 
     async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
@@ -241,6 +246,8 @@ class RunnerActor:
             # Its messages are told; the next one tries again, for the type may be registered anew.
             self._runner.unloadable[name] = loaded
             return None
+        if loaded.options.hosting == "actor":
+            self._annexes.shipped[loaded.digest] = data  # goes on to the processes of its entities
         self._runner.host.register(loaded)
         return loaded
 

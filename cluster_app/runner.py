@@ -20,6 +20,7 @@ from cluster_app.grants import Epoch, Lease, Renewal
 from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.reference import arriving_at
+from cluster_app.resolved import needs_objects, resolved
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId, shard_number
 from cluster_app.singletons import Singletons
@@ -447,10 +448,11 @@ class Runner:
 
     def _resolve_first(self, delivery: Delivery, particulars: Particulars) -> None:
         """A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one."""
-        attach = self._codec.attach
-        kwargs = particulars.kwargs or {}
-        if any(isinstance(a, attach) for a in (*delivery.args, *kwargs.values())):
-            particulars.prepare = partial(_resolved, attach)
+        # An entity with a process of its own gets the reference, and the object there.
+        if not delivery.message.hosted.apart and needs_objects(
+            self._codec.attach, delivery.args, particulars.kwargs
+        ):
+            particulars.prepare = partial(resolved, self._codec.attach)
 
     def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
         """Let one entity go; False when it does not live, None when its shard is not served here (any more)."""
@@ -550,7 +552,7 @@ class Runner:
     def _forget(self, key: tuple[str, int], lane: InboundLane) -> None:
         self._lanes.pop(key, None)
         if lane.listener is not None:
-            lane.listener()
+            lane.listener()  # nothing will come any more; a process that wants to end waits for all its calls
         for delivery in list(lane.unanswered.values()):
             self._cancel(delivery, running=False)
 
@@ -672,12 +674,6 @@ class _LocalOrigin:
     def send_back(self, delivery: Delivery, shard: ShardId) -> None:
         if self._unanswered.pop(delivery.sequence, None) is not None:
             self._take_back(self._lane, delivery.sequence)
-
-
-async def _resolved(attach: tuple[type, ...], delivery: Delivery) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    args = [await a if isinstance(a, attach) else a for a in delivery.args]  # type: ignore[misc]  # Ray's are awaitable
-    kwargs = {k: await v if isinstance(v, attach) else v for k, v in (delivery.kwargs or {}).items()}  # type: ignore[misc]
-    return tuple(args), kwargs
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -75,6 +75,14 @@ class MemoryCluster(Cluster):
         """Let a paused runner go on."""
         self._loop.call(self._memory.each(runner_id, MemoryRunner.resume))
 
+    def kill_entity(self, target: Any) -> None:
+        """End the process of an entity with ``hosting="actor"`` at once, as `kill -9` does.
+
+        :param target: a reference to it, its address, or its address as text.
+        :raises KeyError: no such entity lives in a process of its own.
+        """
+        self._loop.call(self._memory.kill_entity(str(target)))
+
     def kill_coordinator(self) -> None:
         """End the coordinator at once; another one claims the next term."""
         self._loop.call(self._memory.kill_coordinator())
@@ -132,7 +140,15 @@ class _Memory:
     def _add_runner(self) -> None:
         runner_id = f"memory-{next(self._numbers)}"
         self._runners[runner_id] = memory = MemoryRunner(
-            runner_id, self._config, self._loop, self._service, self, self, self._definitions, self._left
+            runner_id,
+            self._config,
+            self._loop,
+            self._service,
+            self,
+            self,
+            self._definitions,
+            self._report,
+            self._left,
         )
         memory.neighbourhood.cluster = inside = InsideCluster(memory.client, self, self._config)
         connections.remove(inside)  # it is what its own entities get from connect(), and nobody else
@@ -169,6 +185,11 @@ class _Memory:
         self._agent.ended(runner_id)
         self._service[0].proven_dead(runner_id)
         self._add_runner()
+        await self._loop.quiet()
+
+    async def kill_entity(self, address: str) -> None:
+        if not any(memory.annexes.kill(address) for memory in self._runners.values()):
+            raise KeyError(f"no entity {address} lives in a process of its own")
         await self._loop.quiet()
 
     async def kill_coordinator(self) -> None:
@@ -335,7 +356,7 @@ class _Memory:
             self._report(runner_id, memory.recorder)
         return self._agent.snapshot()
 
-    def _report(self, process: str, recorder: Recorder, *, final: bool = False) -> None:
+    def _report(self, process: str, recorder: Recorder, final: bool = False) -> None:
         gauges = recorder.gauges() if recorder.enabled and not final else Totals()
         totals = recorder.totals()
         self._agent.merge(Report(process, next(self._reports), self._loop.time(), totals, gauges, final))

@@ -7,8 +7,10 @@ a slot times a million.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from entities.annex import hand_on
 from entities.declaration import EntityDefinition, MessageDeclaration
 from entities.delivery import Delivery
 from entities.mailbox import Mailbox
@@ -121,14 +123,16 @@ class HostedMessage:
         self.hosted = hosted
         self.declaration = declaration
         self.name = declaration.name
-        self.function = declaration.function
+        self.function: Callable[..., Any] = declaration.function
         self.is_async = declaration.is_async
         self.live = hosted.live
         self.minimum = declaration.minimum
         self.maximum = declaration.maximum
         self.waited = hosted.waited
-        self.on_thread = declaration.blocking
-        if self.on_thread:  # to the crew it is a coroutine that waits for a thread
+        self.on_thread = declaration.blocking and not hosted.apart
+        if hosted.apart:  # it runs elsewhere, and is waited for here
+            self.function, self.is_async = hand_on, True
+        elif self.on_thread:  # to the crew it is a coroutine that waits for a thread
             self.function = hosted.host.threads.carrying(declaration.function)
             self.is_async = True
         self.took_ok: list[float] = []
@@ -169,6 +173,7 @@ class HostedMessage:
 class HostedType:
     """One entity type on one host: its live table, and its counts since the last flush.
 
+    :ivar apart: each of its entities has a process of its own.
     :ivar live: id to activation, the table that the gauges are read from.
     :ivar waiting: the activations that have a mailbox now.
     """
@@ -177,6 +182,7 @@ class HostedType:
         "_cells",
         "activated",
         "activation_took",
+        "apart",
         "deactivated",
         "definition",
         "hooks",
@@ -194,6 +200,7 @@ class HostedType:
 
         self.host = host
         self.definition = definition
+        self.apart = definition.options.hosting == "actor"
         # A hook that is not overridden costs nothing: such an entity is activated and let go in place.
         self.hooks = (
             definition.cls.on_activate is not Entity.on_activate,

@@ -7,8 +7,17 @@ import traceback
 
 from entities.activation import HostedType
 from entities.address import EntityAddress
+from entities.annex import AnnexLost, AnsweredThere
 from entities.delivery import Delivery
-from entities.errors import ActivationFailed, Cancelled, ClusterError, HandlerError, Timeout, describe
+from entities.errors import (
+    ActivationFailed,
+    Cancelled,
+    ClusterError,
+    HandlerError,
+    RunnerUnavailable,
+    Timeout,
+    describe,
+)
 from entities.handler_threads import RaisedOnThread
 
 __all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
@@ -43,6 +52,12 @@ def handler_failed(delivery: Delivery, raised: BaseException) -> ClusterError:
         raised = raised.error
     if delivery.cancelled and isinstance(raised, asyncio.CancelledError):
         return Cancelled(address=address_of(delivery), method=delivery.message.name, may_have_run=True)
+    if isinstance(raised, AnsweredThere):
+        return raised.error
+    if isinstance(raised, AnnexLost):
+        return RunnerUnavailable(
+            str(raised), address=address_of(delivery), method=delivery.message.name, may_have_run=True
+        )
     error = HandlerError(
         describe(raised),
         traceback_text="".join(traceback.format_exception(raised)),

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from entities.demand import NO_DEMAND, Demand
 from entities.response import EntityResponse
 from entities.source import class_digest
 
@@ -129,6 +130,7 @@ class EntityOptions:
     hosting: str = "shard"
     group: str = "default"
     runtime_env: Mapping[str, Any] | None = None
+    demand: Demand = NO_DEMAND
 
     def __post_init__(self) -> None:
         if self.name is not None and (not isinstance(self.name, str) or not self.name or "/" in self.name):
@@ -141,9 +143,13 @@ class EntityOptions:
             raise ValueError(f"@entity(mailbox_capacity={self.mailbox_capacity!r}): at least 1 message")
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ValueError(f"@entity(concurrency={self.concurrency!r}): at least 1 message at a time")
-        if self.hosting != "shard":
+        if self.hosting not in ("shard", "actor"):
+            raise ValueError(f"@entity(hosting={self.hosting!r}): 'shard' or 'actor'")
+        asked = ", ".join(self.demand.given())
+        if asked and self.hosting == "shard":
             raise ValueError(
-                f"@entity(hosting={self.hosting!r}): this version hosts entities by 'shard' only"
+                f"@entity({self.demand}): {asked} can only be had by an entity with a process of its own: add "
+                "hosting='actor', or leave it out"
             )
         if not self.group or ":" in self.group:
             raise ValueError(f"@entity(group={self.group!r}): a group name is a non-empty str without ':'")
@@ -162,8 +168,11 @@ def entity(
     mailbox_capacity: int = 4096,
     concurrency: int = 1,
     reentrant: bool = False,
-    hosting: Literal["shard"] = "shard",
+    hosting: Literal["shard", "actor"] = "shard",
     group: str = "default",
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
     runtime_env: Mapping[str, Any] | None = None,
 ) -> Callable[[type[E]], type[E]]:
     """Declare a class as an entity type.
@@ -173,14 +182,18 @@ def entity(
     :param mailbox_capacity: messages that may wait for one entity; one more ends with `MailboxFull`.
     :param concurrency: messages that one entity handles at a time.
     :param reentrant: a call chain that comes back to the entity is handled at once instead of failing.
-    :param hosting: ``"shard"``: an object inside a runner.
+    :param hosting: ``"shard"``: an object inside a runner; ``"actor"``: a process of its own.
     :param group: the shard group that its ids are spread over.
-    :param runtime_env: the Ray `runtime_env` that its code needs. Runners have that of the job which started the
-        service; a type that needs another is refused when it is registered.
+    :param num_cpus: CPUs that its own process reserves; none if None. This and what follows need hosting "actor".
+    :param num_gpus: GPUs that it reserves, and sees.
+    :param resources: other resources by name; ``"memory"`` in bytes.
+    :param runtime_env: the Ray `runtime_env` that its code needs. A process of its own gets it. Runners have that of
+        the job which started the service; a type that needs another there is refused when it is registered.
     :raises ValueError: an option has no meaning.
     """
+    demand = Demand(num_cpus, num_gpus, resources, runtime_env if hosting == "actor" else None)
     options = EntityOptions(
-        name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, runtime_env
+        name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, runtime_env, demand
     )
 
     def declare(cls: type[E]) -> type[E]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from entities.activation import Activation, HostedType, Phase
+from entities.annex import Annexes, AnnexLost
 from entities.answers import activation_failed, address_of, handler_failed, unstarted
 from entities.crew import Crew, Gate
 from entities.declaration import EntityDefinition
@@ -28,6 +29,7 @@ from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
 from entities.mailbox import Mailbox
 from entities.slow_handlers import SlowHandlers
+from entities.supervision import Supervision
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
 
@@ -69,6 +71,7 @@ class EntityHost:
         self._last_gone_at = now()
         self.slow = SlowHandlers(recorder)
         self.crew = Crew(now, gate, self._finished, self._expired, self.slow.stepped)
+        self.supervision: Supervision
         self.threads = HandlerThreads(blocking_threads, loop, now, gate, lambda: self.crew.stopped)
         self.changes = 0
         """Grows whenever an entity comes or goes."""
@@ -76,6 +79,10 @@ class EntityHost:
         """Called when an activation has gone, with its error if it never came to life."""
         self._idle = IdleWatch(loop, now, lambda activation: self.let_go(activation, "idle"))
         recorder.add_gauges(self._gauges)
+
+    def supervise(self, annexes: Annexes) -> None:
+        """Say where entities with a process of their own get it."""
+        self.supervision = Supervision(self, annexes, self._recorder)
 
     # -- types
 
@@ -163,6 +170,8 @@ class EntityHost:
         self, hosted: HostedType, entity_id: str, shard: int, epoch: tuple[int, int], now: float
     ) -> Activation:
         """Bring an entity to life. Raises ActivationFailed when its `__init__` does."""
+        if hosted.apart:
+            return self.supervision.activate(hosted, entity_id, shard, epoch, now)
         cls = hosted.definition.cls
         token, outer = current_delivery.set(None), current_hook.get()
         try:
@@ -200,8 +209,12 @@ class EntityHost:
                 )
             return
         if activation.phase is not Phase.GONE:
-            self._activated(activation, activation.activated_at)
-            self._next(activation)
+            self.came_to_life(activation)
+
+    def came_to_life(self, activation: Activation) -> None:
+        """What took its time is done: take it as activated, and start what waited for it."""
+        self._activated(activation, activation.activated_at)
+        self._next(activation)
 
     def _activated(self, activation: Activation, since: float) -> None:
         hosted = activation.hosted
@@ -222,6 +235,8 @@ class EntityHost:
             message.took_ok.append(ended_at - started_at)
         else:
             message.took_error.append(ended_at - started_at)
+            if type(error) is AnnexLost and self._again(delivery, error, ended_at):
+                return
             error = handler_failed(delivery, error)
         # As `_release`, without the call: every message comes by here.
         activation: Any = delivery.activation
@@ -234,6 +249,16 @@ class EntityHost:
         if activation.mailbox is not None or activation.phase is not _ACTIVE:
             self._next(activation)
         delivery.origin.answer(delivery, value, error)
+
+    def _again(self, delivery: Delivery, lost: AnnexLost, now: float) -> bool:
+        if not self.supervision.again(delivery, lost):
+            return False
+        message = delivery.message
+        message.hosted.waited.pop()  # its wait goes on
+        if not lost.sent:
+            message.took_error.pop()
+        self._release(delivery, now)
+        return True
 
     def _expired(self, delivery: Delivery, now: float) -> None:
         self._release(delivery, now)
@@ -279,11 +304,17 @@ class EntityHost:
                 delivery.task.cancel()
             return
         activation = delivery.activation
-        if activation is not None and activation.mailbox is not None and activation.mailbox.remove(delivery):
-            if not len(activation.mailbox):
-                activation.mailbox = None
-                del activation.hosted.waiting[activation.entity_id]
+        if activation is not None and self.take_out(activation, delivery):
             delivery.origin.answer(delivery, None, unstarted(delivery))
+
+    def take_out(self, activation: Activation, delivery: Delivery) -> bool:
+        """Take a message that waits out of the mailbox; False if it is not there."""
+        if activation.mailbox is None or not activation.mailbox.remove(delivery):
+            return False
+        if not len(activation.mailbox):
+            activation.mailbox = None
+            del activation.hosted.waiting[activation.entity_id]
+        return True
 
     # -- letting go
 
@@ -297,8 +328,8 @@ class EntityHost:
             activation.reason = reason
             if not activation.running:
                 self._deactivate(activation)
-        elif activation.phase is Phase.STARTING and reason in ("handoff", "shutdown"):
-            activation.reason = reason  # it goes as soon as it has come to life
+        elif activation.phase in (Phase.STARTING, Phase.STOPPING) and reason in ("handoff", "shutdown"):
+            activation.reason = reason  # it goes as soon as it has come to life, and can't ask to stay
 
     def dismiss(self, name: str, entity_id: str) -> bool:
         """Let one entity go with reason explicit, asked for from outside; False when it does not live."""
@@ -342,16 +373,20 @@ class EntityHost:
                         delivery.task.cancel()
                 had_come_to_life = activation.phase is not Phase.STARTING
                 unstarted.extend(self._leave(activation))
+                if activation.hosted.apart:
+                    self.supervision.abandon(activation)
                 if had_come_to_life:
                     self._count_gone(activation, "lost")
         return started, unstarted
 
     def _deactivate(self, activation: Activation) -> None:
         activation.phase = Phase.STOPPING
-        if activation.hosted.hooks[1]:
+        if activation.hosted.apart:
+            self.supervision.let_go(activation)
+        elif activation.hosted.hooks[1]:
             self.crew.spawn(self._deactivate_hook(activation))
         else:
-            self._gone(activation, activation.reason)
+            self.gone(activation, activation.reason)
 
     async def _deactivate_hook(self, activation: Activation) -> None:
         reason = activation.reason
@@ -366,11 +401,27 @@ class EntityHost:
             logging.getLogger("entities").error("on_deactivate of %s raised", activation, exc_info=raised)
             reason = "failed"
         if activation.phase is Phase.STOPPING:
-            self._gone(activation, reason)
+            self.gone(activation, reason)
 
-    def _gone(self, activation: Activation, reason: str) -> None:
-        waiting = self._leave(activation)
-        self._count_gone(activation, reason)
+    def stays(self, activation: Activation, seconds: float) -> None:
+        """It was asked to go for idleness, and wants to stay for so long from now."""
+        if activation.reason != "idle":
+            self._deactivate(activation)  # its shard is to leave by now
+            return
+        activation.phase, activation.reason = Phase.ACTIVE, ""
+        activation.keep_until = max(activation.keep_until, self.now() + seconds)
+        self._idle.add(activation, seconds)
+        self._next(activation)
+
+    def gone(self, activation: Activation, reason: str | None, error: BaseException | None = None) -> None:
+        """It has left its place; what waits meets a new activation.
+
+        :param reason: why, to be counted; None for one that had not come to life.
+        :param error: what kept it from coming to life.
+        """
+        waiting = self._leave(activation, error)
+        if reason is not None:
+            self._count_gone(activation, reason)
         hosted = self._types[activation.hosted.definition.name]
         for number, delivery in enumerate(waiting):
             # They were received once; a new activation takes them in the order they came.
@@ -421,6 +472,10 @@ class EntityHost:
             if not any(hosted.live for hosted in self._every_type()):
                 break
             await asyncio.sleep(0)
+        if any(hosted.apart and hosted.live for hosted in self._every_type()):
+            await self.supervision.close(
+                lambda: any(hosted.apart and hosted.live for hosted in self._every_type())
+            )
         self.stop()
 
     def stop(self) -> None:
@@ -445,10 +500,7 @@ class EntityHost:
 
     def repeat(self, activation: Activation, seconds: float, method: str) -> None:
         """Send an entity its own message every `seconds` for as long as this activation lives."""
-        if not seconds > 0:
-            raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
-        if method not in activation.hosted.definition.messages:
-            raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
+        self.check_timer(activation, seconds, method)
         reference = self.neighbours.entity(activation.hosted.definition.cls, activation.entity_id)
         pending: list[Any] = []
 
@@ -471,6 +523,14 @@ class EntityHost:
             self._loop.call_later(seconds, tick, context=blank)
         else:  # asked for by a blocking handler
             self._loop.call_soon_threadsafe(partial(self._loop.call_later, seconds, tick, context=blank))
+
+    @staticmethod
+    def check_timer(activation: Activation, seconds: float, method: str) -> None:
+        """Raise ValueError for a timer that has no meaning."""
+        if not seconds > 0:
+            raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
+        if method not in activation.hosted.definition.messages:
+            raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
 
     # -- what is known
 

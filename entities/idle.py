@@ -42,11 +42,15 @@ class IdleWatch:
         self._timer: asyncio.TimerHandle | None = None
         self.ticking: set[Activation] = set()
 
-    def add(self, activation: Activation) -> None:
-        """Watch an activation that has just come to life, unless its type is never idle."""
+    def add(self, activation: Activation, after_s: float | None = None) -> None:
+        """Watch an activation that has just come to life, unless its type is never idle.
+
+        :param after_s: seconds until it is looked at for the first time; its type's idle time if None.
+        """
         limit_s = activation.hosted.definition.options.max_idle_time
         if limit_s is not None:
-            heapq.heappush(self._due, (self._now() + limit_s, next(self._tie), activation))
+            due_at = self._now() + (limit_s if after_s is None else after_s)
+            heapq.heappush(self._due, (due_at, next(self._tie), activation))
             if self._due[0][2] is activation:
                 self._arm()
 

@@ -33,6 +33,10 @@ class Mailbox(Generic[M]):
         self._waiting.append(message)
         return True
 
+    def put_back(self, message: M) -> None:
+        """Queue at the front what had been taken and was not handled; the bound does not matter to it."""
+        self._waiting.appendleft(message)
+
     def take(self) -> M:
         """Remove and return the oldest message. Raises IndexError when empty."""
         return self._waiting.popleft()

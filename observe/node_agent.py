@@ -12,37 +12,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from observe.instruments import cluster
 from observe.journal import Change, Journal, JournalState, Record
+from observe.report import Report
 from observe.snapshot import MetricsSnapshot
 from observe.totals import PointKey, PointValue, Totals, merge
 
 __all__ = ["NodeAgent", "Report"]
 
 _INSTRUMENTS = {instrument.name: instrument for instrument in cluster}
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one process has counted so far.
-
-    :ivar process: unique for each incarnation of a reporter; never used again.
-    :ivar sequence: grows with every report of that process; 0 or more.
-    :ivar started_unix_s: when the process began to count.
-    :ivar totals: counters and histograms since then.
-    :ivar gauges: its gauges as they are now.
-    :ivar final: it will not report again.
-    """
-
-    process: str
-    sequence: int
-    started_unix_s: float
-    totals: Totals
-    gauges: Totals = field(default_factory=Totals)
-    final: bool = False
-    pid: int = 0
 
 
 class NodeAgent:
@@ -193,6 +173,11 @@ class NodeAgent:
         """The names of the processes that have reported and not ended."""
         with self._lock:
             return tuple(self._live)
+
+    def has_ended(self, process: str) -> bool:
+        """Whether this process has ended, or was said to, for as long as its name is remembered."""
+        with self._lock:
+            return process in self._ended or process in self._tombstones
 
     def pids(self) -> dict[str, int]:
         """The process id of each of `processes()`, 0 where it reported none.

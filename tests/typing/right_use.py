@@ -9,6 +9,11 @@ from cluster_app import Entity, EntityResponse, entity, message
 from entities.catalog import Counter
 
 
+@entity(hosting="actor", num_cpus=1, num_gpus=0.5, resources={"memory": 1e9}, runtime_env={"env_vars": {}})
+class Model(Entity):
+    """Every demand of a process of its own."""
+
+
 @entity(max_idle_time=5.0, mailbox_capacity=16)
 class Account(Entity):
     """Every shape a message may have."""

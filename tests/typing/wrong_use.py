@@ -49,6 +49,16 @@ class Misspelt(Entity):
     """An option that there is not."""
 
 
+@entity(hosting="thread")  # error
+class Threaded(Entity):
+    """A way of hosting that there is not."""
+
+
+@entity(hosting="actor", num_gpus="all")  # error
+class Greedy(Entity):
+    """A demand that is no amount."""
+
+
 class NotAnEntity:
     """Lacks the base class."""
 

@@ -111,6 +111,21 @@ def test_a_process_that_ended_before_its_first_report_never_counts_as_living() -
     assert (agent.totals(), agent.gauges(), agent.processes()) == (counted(10), Totals(), ())
 
 
+def test_an_end_is_remembered_however_it_came_and_through_a_restart(tmp_path: Path) -> None:
+    """Seen, told by the process itself, or told of one not heard of yet: none of them can begin again."""
+    agent = agent_on(tmp_path / "journal")
+    agent.merge(report("seen", 1, 10))
+    agent.merge(report("living", 1, 10))
+    agent.ended("seen")
+    agent.merge(report("told", 1, 5, final=True))
+    agent.ended("not yet heard of")
+    for now in (agent, agent_on(tmp_path / "journal")):
+        ended = [
+            name for name in ("seen", "living", "told", "not yet heard of", "unknown") if now.has_ended(name)
+        ]
+        assert ended == ["seen", "told", "not yet heard of"]
+
+
 def test_many_ended_processes_leave_one_sum_and_a_bounded_list_of_names(tmp_path: Path) -> None:
     """Neither series nor memory nor the file grow with the number of processes that have lived."""
     path = tmp_path / "journal"

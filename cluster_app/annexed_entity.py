@@ -1,0 +1,274 @@
+"""The other end: one entity in a process of its own.
+
+Decides how the messages that its owner hands on are run: by a host of this one entity, with the same crew, contexts,
+timers and hooks as in a runner. It keeps no idle time and no bounds, for its owner does, and counts nothing for its
+owner counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
+from cluster_app.entity_states import read_states
+from cluster_app.envelope import Atoms, Codec, Packed
+from cluster_app.lent_lease import LentLease
+from cluster_app.reference import arriving_at
+from cluster_app.resolved import needs_objects, resolved
+from entities.activation import Activation
+from entities.address import EntityAddress
+from entities.annex import Left
+from entities.answers import activation_failed
+from entities.declaration import EntityDefinition
+from entities.delivery import Delivery, Particulars, current_hook
+from entities.demand import NO_DEMAND
+from entities.errors import ActivationFailed, MalformedMessage, describe
+from entities.host import EntityHost, Neighbours
+from observe.recorder import Recorder
+
+__all__ = ["AnnexedEntity"]
+
+_SUSPENDED_HOLD_S = 0.05  # while nothing is lent, its owner is asked again soon
+
+
+class AnnexedEntity:
+    """The entity, its host and its lease. Everything here happens on one event loop.
+
+    :param now: the clock, in seconds; the loop's timers must follow it.
+    :param hold_s: how long a question for news is held when there are none.
+    :param resumed: called when the lent lease runs again.
+    """
+
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        definition: EntityDefinition,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        codec: Codec,
+        neighbours: Neighbours,
+        hold_s: float,
+        resumed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lease = LentLease(loop, now, resumed)
+        self._tenancy = tenancy
+        self._loop = loop
+        self._now = now
+        self._codec = codec
+        self._neighbours = neighbours
+        self._hold_s = hold_s
+        options = dataclasses.replace(
+            definition.options,
+            hosting="shard",
+            demand=NO_DEMAND,
+            max_idle_time=None,
+            mailbox_capacity=1_000_000_000,
+        )
+        self._definition = dataclasses.replace(definition, options=options)
+        self.host = _Host(loop, now, self.lease, Recorder(enabled=False), neighbours)
+        self.host.went = loop.create_future()
+        self.host.ask_out, self.host.ask_for_timer = self._ask_out, self._ask_for_timer
+        self._activation: Activation
+        self._running: dict[int, Delivery] = {}
+        self._next_call = 0
+        self._early: dict[int, asyncio.Future[None]] = {}
+        self._wants_out = False
+        self._timers: list[tuple[float, str]] = []
+        self._over = False
+        self._listener: asyncio.Future[None] | None = None
+
+    def _ask_out(self) -> None:
+        self._wants_out = True
+        self._tell()
+
+    def _ask_for_timer(self, seconds: float, method: str) -> None:
+        self._timers.append((seconds, method))
+        self._tell()
+
+    def _tell(self) -> None:
+        self._loop.call_soon_threadsafe(self._answer_news)  # a blocking handler asks from its thread
+
+    def _answer_news(self) -> None:
+        if self._listener is not None and not self._listener.done():
+            self._listener.set_result(None)
+
+    async def activate(self, lent: Lent) -> Reply:
+        """Bring the entity to life; the error is an ActivationFailed when it does not come."""
+        self.lease.lend(lent)
+        self.host.register(self._definition)
+        hosted = self.host.hosted(self._definition.name)
+        assert hosted is not None
+        overrides_hook, hosted.hooks = hosted.hooks[0], (False, hosted.hooks[1])
+        tenancy = self._tenancy
+        try:
+            self._activation = self.host.activate(
+                hosted, tenancy.entity_id, tenancy.shard, tenancy.epoch, self._now()
+            )
+            if overrides_hook:
+                current_hook.set(self._activation)
+                try:
+                    await self._activation.entity.on_activate()
+                except BaseException as raised:
+                    raise activation_failed(hosted, tenancy.entity_id, raised) from raised
+        except ActivationFailed as failed:
+            return Reply(self.lease.mark(), error=self._codec.pack_error(failed))
+        return Reply(self.lease.mark())
+
+    # -- messages
+
+    async def call(self, call: Call) -> Reply:
+        """Run a message that the owner has started."""
+        self.lease.lend(call.lent)
+        while call.number > self._next_call:
+            await self._early.setdefault(call.number, self._loop.create_future())
+        self._next_call += 1
+        following = self._early.pop(self._next_call, None)
+        if following is not None:
+            following.set_result(None)
+        address = EntityAddress(self._tenancy.entity_type, self._tenancy.entity_id)
+        answer: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
+        hosted = self._activation.hosted
+        now = self._now()
+        delivery = Delivery(
+            _Answer(answer),
+            call.number,
+            hosted.messages[call.method],
+            address.id,
+            (),
+            now + call.timeout_s,
+            now,
+        )
+        delivery.particulars = particulars = Particulars(call.chain, call.trace, call.message_id)
+        try:
+            delivery.args, particulars.kwargs = self._unpack(call.arguments)
+        except BaseException as raised:
+            error: BaseException = MalformedMessage(
+                f"its arguments cannot be unpickled in the entity's process: {describe(raised)}",
+                address=address,
+                method=call.method,
+            )
+            return Reply(self.lease.mark(), error=self._codec.pack_error(error))
+        if needs_objects(self._codec.attach, delivery.args, particulars.kwargs):
+            particulars.prepare = partial(resolved, self._codec.attach)
+        self._running[call.number] = delivery
+        try:
+            refused = self.host.accept(delivery, self._activation)
+            value, failure = (None, refused) if refused is not None else await answer
+        finally:
+            del self._running[call.number]
+        return self._reply(delivery, value, failure)
+
+    def _unpack(self, packed: Packed) -> Any:
+        token = arriving_at.set(self._neighbours)
+        try:
+            return self._codec.unpack(packed)
+        finally:
+            arriving_at.reset(token)
+
+    def _reply(self, delivery: Delivery, value: Any, failure: BaseException | None) -> Reply:
+        if failure is None and type(value) not in Atoms:
+            try:
+                value = self._codec.pack(value)
+            except BaseException as raised:
+                failure = MalformedMessage(
+                    f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
+                    address=EntityAddress(self._tenancy.entity_type, self._tenancy.entity_id),
+                    method=delivery.message.name,
+                    may_have_run=True,
+                )
+        if failure is not None:
+            return Reply(self.lease.mark(), None, self._codec.pack_error(failure), self._wants_out)
+        return Reply(self.lease.mark(), value, None, self._wants_out)
+
+    def cancel(self, number: int) -> None:
+        """That message is not wanted any more."""
+        delivery = self._running.get(number)
+        if delivery is not None:
+            self.host.cancel(delivery)
+
+    # -- its owner
+
+    async def news(self, lent: Lent) -> News:
+        """Answer when there is something to say, or when it is time to be lent more."""
+        self.lease.lend(lent)
+        if not self._wants_out and not self._over and not self._timers:
+            self._answer_news()  # its owner asks anew, so the older question was lost
+            self._listener = told = self._loop.create_future()
+            hold_s = self._hold_s if self.lease.runs else _SUSPENDED_HOLD_S
+            timer = self._loop.call_later(hold_s, _done, told)
+            try:
+                await told
+            finally:
+                timer.cancel()
+        wants_out, self._wants_out = self._wants_out, False
+        timers, self._timers = tuple(self._timers), []
+        return News(self.lease.mark(), wants_out, self._over, timers)
+
+    def states(self) -> bytes:
+        """The entity's public attributes, as `read_states` writes them."""
+        return read_states(self.host, self._tenancy.entity_type, [self._tenancy.entity_id])[1]
+
+    async def leave(self, reason: str) -> Left:
+        """Let the entity go; or, asked to for idleness only, say how long it wants to stay."""
+        stay_s = self._activation.keep_until - self._now()
+        if reason == "idle" and stay_s > 0:
+            return Left(stay_s, "")
+        went = self.host.went
+        self.host.leave(self._activation, reason)
+        why = await went
+        self._over = True
+        self._tell()
+        return Left(0.0, why)
+
+    def flush(self) -> None:
+        """Drop what was measured: its owner measures too."""
+        self.host.flush()
+
+    def stop(self) -> None:
+        """End at once whatever runs."""
+        self.host.stop()
+        self._tell()
+
+
+class _Host(EntityHost):
+    """A host of one entity, whose owner lets it go and keeps its timers: the entity itself can only ask for it."""
+
+    went: asyncio.Future[str]
+    ask_out: Callable[[], None]
+    ask_for_timer: Callable[[float, str], None]
+
+    def let_go(self, activation: Activation, reason: str) -> None:
+        self.ask_out()
+
+    def leave(self, activation: Activation, reason: str) -> None:
+        super().let_go(activation, reason)
+
+    def repeat(self, activation: Activation, seconds: float, method: str) -> None:
+        self.check_timer(activation, seconds, method)
+        self.ask_for_timer(seconds, method)
+
+    def _count_gone(self, activation: Activation, reason: str) -> None:
+        if not self.went.done():
+            self.went.set_result(reason)
+
+
+class _Answer:
+    """Where a handed-on message's answer goes."""
+
+    sender = ""
+
+    def __init__(self, answer: asyncio.Future[tuple[Any, BaseException | None]]) -> None:
+        self._answer = answer
+
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
+        if not self._answer.done():
+            self._answer.set_result((value, error))
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

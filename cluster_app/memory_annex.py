@@ -1,0 +1,216 @@
+"""Processes of their own, played in memory: the same two ends as on Ray, with nothing but the loop between them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
+from cluster_app.annexed_entity import AnnexedEntity
+from cluster_app.client import Client
+from cluster_app.config import ClusterConfig
+from cluster_app.directory import Directory
+from cluster_app.envelope import Codec
+from cluster_app.exchange import Transport
+from cluster_app.lent_lease import LentWay
+from cluster_app.neighbourhood import Neighbourhood
+from cluster_app.owned_annex import OwnedAnnex
+from cluster_app.runner import Runner
+from cluster_app.stepped_loop import SteppedLoop
+from entities.activation import Activation
+from entities.annex import AnnexLost, Left
+from entities.declaration import EntityDefinition
+from observe.recorder import Recorder
+
+__all__ = ["MemoryAnnexes"]
+
+T = TypeVar("T")
+
+
+class MemoryAnnexes:
+    """The processes of one runner's entities.
+
+    :param awake: set while the runner goes on.
+    :param report: told a process's name and counts, and whether they are its last.
+    """
+
+    close_s = 0.0  # all that happens at its end happens without time passing
+
+    def __init__(
+        self,
+        runner: Runner,
+        config: ClusterConfig,
+        loop: SteppedLoop,
+        transport: Transport,
+        directory: Directory,
+        neighbours: Neighbourhood,
+        awake: asyncio.Event,
+        report: Callable[[str, Recorder, bool], None],
+    ) -> None:
+        self.config = config
+        self.loop = loop
+        self.transport = transport
+        self.directory = directory
+        self.awake = awake
+        self.report = report
+        self.processes: dict[str, _Process] = {}  # by address
+        self._runner = runner
+        self._neighbours = neighbours
+        self._numbers = itertools.count(1)
+
+    def annex(
+        self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]
+    ) -> OwnedAnnex:
+        """See `entities.annex.Annexes`."""
+        definition = activation.hosted.definition
+        tenancy = Tenancy(
+            f"{self._runner.runner_id}/{next(self._numbers)}",
+            definition.name,
+            activation.entity_id,
+            activation.shard,
+            activation.epoch,
+        )
+        link = _MemoryLink(self, tenancy, definition)
+        return OwnedAnnex(
+            link,
+            self._runner,
+            self.loop.time,
+            Codec(),
+            self._neighbours,
+            lost,
+            wants_out,
+            partial(activation.hosted.host.repeat, activation),
+        )
+
+    def flush(self) -> None:
+        """Report what the living processes have counted so far."""
+        for process in self.processes.values():
+            process.flush()
+            self.report(process.name, process.recorder, False)
+
+    def kill(self, address: str) -> bool:
+        """End a process at once, as `kill -9` does; False if there is none for that address."""
+        process = self.processes.pop(address, None)
+        if process is not None:
+            process.end()
+        return process is not None
+
+    def kill_all(self) -> None:
+        """Their owner dies, and they with it."""
+        for address in list(self.processes):
+            self.kill(address)
+
+
+class _Process:
+    """One such process."""
+
+    def __init__(self, annexes: MemoryAnnexes, tenancy: Tenancy, definition: EntityDefinition) -> None:
+        loop, config = annexes.loop, annexes.config
+        self.name = tenancy.process
+        self.recorder = Recorder(enabled=config.metrics)
+        self.ended: asyncio.Future[None] = loop.create_future()
+        neighbourhood = Neighbourhood()
+        self.entity = AnnexedEntity(
+            tenancy,
+            definition,
+            loop,
+            loop.time,
+            Codec(),
+            neighbourhood,
+            config.lease_s / 3,
+            lambda: self.client.go_on(),
+        )
+        self.client = Client(
+            tenancy.process,
+            config,
+            annexes.transport,
+            annexes.directory,
+            self.recorder,
+            Codec(),
+            loop.time,
+            lambda when: loop.call_soon_threadsafe(loop.call_at, when, self._tick),  # type: ignore[arg-type]  # returns a handle
+            LentWay(self.entity.lease, loop),
+        )
+        neighbourhood.join(self.client)
+        self.entity.lease.mark()
+
+    def _tick(self) -> None:
+        if not self.ended.done():
+            self.client.tick()
+
+    def flush(self) -> None:
+        self.entity.flush()
+        self.client.flush()
+
+    def end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+            self.entity.stop()
+            self.recorder.close()
+
+
+class _MemoryLink:
+    """The way to one process."""
+
+    def __init__(self, annexes: MemoryAnnexes, tenancy: Tenancy, definition: EntityDefinition) -> None:
+        self._annexes = annexes
+        self._tenancy = tenancy
+        self._definition = definition
+        self._address = f"{tenancy.entity_type}/{tenancy.entity_id}"
+        self._process: _Process | None = None
+
+    async def begin(self) -> None:
+        self._process = _Process(self._annexes, self._tenancy, self._definition)
+        self._annexes.processes[self._address] = self._process
+
+    async def hindrance(self) -> str | None:
+        return None
+
+    async def activate(self, lent: Lent) -> Reply:
+        return await self._ask(lambda entity: entity.activate(lent))
+
+    async def call(self, call: Call) -> Reply:
+        return await self._ask(lambda entity: entity.call(call))
+
+    def cancel(self, number: int) -> None:
+        if self._process is not None and not self._process.ended.done():
+            self._process.entity.cancel(number)
+
+    async def news(self, lent: Lent) -> News:
+        return await self._ask(lambda entity: entity.news(lent))
+
+    async def states(self) -> bytes:
+        async def read(entity: AnnexedEntity) -> bytes:
+            return entity.states()
+
+        return await self._ask(read)
+
+    async def leave(self, reason: str) -> Left:
+        left = await self._ask(lambda entity: entity.leave(reason))
+        process = self._process
+        if not left.stay_s and process is not None:
+            process.client.close()
+            process.flush()
+            self._annexes.report(process.name, process.recorder, True)
+        return left
+
+    async def bury(self, grace_s: float) -> None:
+        if self._process is not None and self._annexes.processes.get(self._address) is self._process:
+            self._annexes.kill(self._address)
+
+    async def _ask(self, ask: Callable[[AnnexedEntity], Coroutine[Any, Any, T]]) -> T:
+        process = self._process
+        await self._annexes.awake.wait()
+        if process is None or process.ended.done():
+            raise AnnexLost(sent=False)
+        asked = asyncio.ensure_future(ask(process.entity))
+        either: list[asyncio.Future[Any]] = [asked, process.ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await self._annexes.awake.wait()  # its owner was stopped while the answer was on its way
+        if process.ended.done():
+            asked.cancel()
+            raise AnnexLost
+        return asked.result()

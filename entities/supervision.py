@@ -1,0 +1,212 @@
+"""The life of entities that have a process of their own, as told by the host that owns them.
+
+Decides when such a process is started, when it may end, and what becomes of messages around either. Mailbox, order,
+deadlines and idleness are the host's, as for every entity: here the handler just runs elsewhere.
+
+An entity goes in two phases: asked to go, it takes nothing more, and says so; only when its process is proven dead
+does its place become free. What arrives in between waits in its mailbox and meets the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from entities.activation import Activation, HostedType, Phase
+from entities.annex import Annex, Annexes, AnnexLost
+from entities.answers import activation_failed, address_of, unstarted
+from entities.delivery import Delivery
+from entities.errors import ActivationFailed, ClusterError, RunnerNotRegistered
+from entities.mailbox import Mailbox
+from observe.instruments import cluster
+from observe.recorder import Recorder
+
+if TYPE_CHECKING:
+    from entities.host import EntityHost
+
+__all__ = ["Supervision"]
+
+_LOOK_S = 0.25  # how often those who wait for a process to start are looked at
+_MARGIN_S = (
+    0.5  # so long before its deadline a message without hope is told why: its sender would say "timeout"
+)
+
+
+class Supervision:
+    """The activations of one host that have a process of their own."""
+
+    def __init__(self, host: EntityHost, annexes: Annexes, recorder: Recorder) -> None:
+        self._host = host
+        self._annexes = annexes
+        self._recorder = recorder
+
+    # -- coming to life
+
+    def activate(
+        self, hosted: HostedType, entity_id: str, shard: int, epoch: tuple[int, int], now: float
+    ) -> Activation:
+        """Begin to start a process for the entity; its messages wait meanwhile."""
+        activation = Activation(hosted, entity_id, None, shard, epoch, now)  # type: ignore[arg-type]  # set below
+        annex = self._annexes.annex(
+            activation, lambda: self.lost(activation), lambda: self._host.let_go(activation, "explicit")
+        )
+        activation.entity = annex  # type: ignore[assignment]  # what stands in its place here
+        hosted.live[entity_id] = activation
+        self._host.changes += 1
+        self._host.crew.spawn(self._open(activation, annex))
+        return activation
+
+    async def _open(self, activation: Activation, annex: Annex) -> None:
+        opening = asyncio.ensure_future(annex.open())
+        error: ClusterError | None = None
+        try:
+            while not opening.done():
+                await asyncio.wait([opening], timeout=self._next_look(activation))
+                if not opening.done() and await self._given_up(activation, annex):
+                    opening.cancel()
+                    await asyncio.wait([opening])
+            opening.result()
+        except asyncio.CancelledError:
+            if self._host.crew.stopped:
+                opening.cancel()
+                raise
+        except AnnexLost as lost:
+            error = activation_failed(activation.hosted, activation.entity_id, lost)
+        except (ActivationFailed, RunnerNotRegistered) as failed:
+            error = failed
+        except Exception as raised:
+            error = activation_failed(activation.hosted, activation.entity_id, raised)
+        else:
+            if activation.phase is not Phase.GONE:
+                self._host.came_to_life(activation)
+                if annex.ended:
+                    self.lost(activation)
+            return
+        await self._not_opened(activation, annex, error)
+
+    async def _not_opened(self, activation: Activation, annex: Annex, error: ClusterError | None) -> None:
+        if error is not None and activation.phase is not Phase.GONE:
+            activation.hosted.activation_took["error"].append(self._host.now() - activation.activated_at)
+            for delivery in self._empty(activation):
+                delivery.origin.answer(delivery, None, error)
+        if activation.phase is Phase.STARTING:
+            activation.phase = Phase.STOPPING
+        await annex.bury()
+        if activation.phase is Phase.STOPPING:
+            self._host.gone(activation, None, error)
+
+    def _next_look(self, activation: Activation) -> float:
+        now = self._host.now()
+        ahead = (_told_at(delivery) - now for delivery in activation.mailbox or ())
+        return min([_LOOK_S, *(seconds for seconds in ahead if seconds > 0)])
+
+    async def _given_up(self, activation: Activation, annex: Annex) -> bool:
+        """End the messages that nothing will come of in time; True when the process is not waited for any more."""
+        if activation.reason in ("handoff", "shutdown") or activation.phase is Phase.GONE:
+            return True  # its shard leaves, or has left: whoever serves it next starts another one
+        now = self._host.now()
+        if not any(_told_at(delivery) <= now for delivery in activation.mailbox or ()):
+            return False
+        hindrance = await annex.hindrance()
+        if hindrance is None:
+            for delivery in self._overdue(activation, margin=False):
+                delivery.origin.answer(delivery, None, unstarted(delivery))
+            return False
+        for delivery in self._overdue(activation, margin=True):
+            delivery.origin.answer(delivery, None, _not_started(delivery, hindrance))
+        return activation.mailbox is None
+
+    def _overdue(self, activation: Activation, *, margin: bool) -> list[Delivery]:
+        now = self._host.now()
+        overdue = [
+            delivery
+            for delivery in activation.mailbox or ()
+            if (_told_at(delivery) if margin else delivery.deadline) <= now
+        ]
+        for delivery in overdue:
+            self._host.take_out(activation, delivery)
+        return overdue
+
+    def _empty(self, activation: Activation) -> list[Delivery]:
+        waiting = list(activation.mailbox or ())
+        for delivery in waiting:
+            self._host.take_out(activation, delivery)
+        return waiting
+
+    # -- going
+
+    def let_go(self, activation: Activation) -> None:
+        """Nothing runs in it any more: have it go, for its `reason`."""
+        annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
+        self._host.crew.spawn(self._close(activation, annex))
+
+    async def _close(self, activation: Activation, annex: Annex) -> None:
+        reason = activation.reason
+        try:
+            left = await annex.leave(reason)
+        except AnnexLost:
+            reason = "lost"
+        else:
+            if left.stay_s > 0:
+                self._host.stays(activation, left.stay_s)
+                return
+            reason = left.reason
+        await annex.bury()
+        if activation.phase is Phase.STOPPING:
+            self._host.gone(activation, reason)
+
+    def lost(self, activation: Activation) -> None:
+        """Its process has ended by itself, or cannot be reached and is to end."""
+        if activation.phase is Phase.ACTIVE or activation.phase is Phase.LEAVING:
+            activation.phase = Phase.STOPPING
+            annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
+            self._host.crew.spawn(self._lost(activation, annex))
+
+    async def _lost(self, activation: Activation, annex: Annex) -> None:
+        await annex.bury()
+        if activation.phase is Phase.STOPPING:
+            self._host.gone(activation, "lost")
+
+    def abandon(self, activation: Activation) -> None:
+        """Its shard is another runner's: end the process at once, whatever it does."""
+        annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
+        self._host.crew.spawn(annex.bury())
+
+    def again(self, delivery: Delivery, lost: AnnexLost) -> bool:
+        """Whether a message whose process was lost goes to the next one: if it had not left, or may run twice.
+
+        It is first in the mailbox then, as it was before.
+        """
+        activation = delivery.activation
+        assert activation is not None
+        idempotent = delivery.message.declaration.idempotent
+        if delivery.cancelled or activation.phase is Phase.GONE or (lost.sent and not idempotent):
+            return False
+        delivery.started, delivery.task = False, None
+        if activation.mailbox is None:
+            activation.mailbox = Mailbox(activation.hosted.definition.options.mailbox_capacity)
+            activation.hosted.waiting[activation.entity_id] = activation
+        activation.mailbox.put_back(delivery)
+        if lost.sent:
+            name = activation.hosted.definition.name
+            with self._recorder.lock:
+                self._recorder.counter(
+                    cluster.redeliveries, entity_type=name, reason="RunnerUnavailable"
+                ).value += 1
+        return True
+
+    async def close(self, living: Callable[[], bool]) -> None:
+        """Wait until the last process has ended, for as long as they have for it."""
+        deadline = self._host.now() + self._annexes.close_s
+        while living() and self._host.now() < deadline:
+            await asyncio.sleep(0.01)
+
+
+def _told_at(delivery: Delivery) -> float:
+    """When a message that has no hope is told so: a little before its time is over."""
+    return delivery.deadline - min(_MARGIN_S, (delivery.deadline - delivery.accepted_at) / 5)
+
+
+def _not_started(delivery: Delivery, why: str) -> RunnerNotRegistered:
+    return RunnerNotRegistered(why, address=address_of(delivery), method=delivery.message.name)
