@@ -267,9 +267,10 @@ class Runner:
                 for name, _ in frame.kinds:
                     if self.host.hosted(name) is None:
                         await self._learn(name)
+                behind: list[Delivery] = []
                 for due, attachments in lane.offer(frame, request.parcel.attachments):
-                    self._accept(lane, due, attachments)
-                await self._stepped()
+                    self._accept(lane, due, attachments, behind)
+                await self._stepped(behind)
             finally:
                 lane.promised -= 1
         elif (
@@ -288,19 +289,23 @@ class Runner:
         lane.publish()  # the sender takes what is published for all that is known of the frames received
         return Answer(lane.received, lane.published)
 
-    async def _stepped(self) -> None:
-        """Wait for the first steps of what was taken, and of what waited in mailboxes behind it: an answer that rides
-        back is spared an exchange of its own. Not for long: messages may breed messages."""
+    async def _stepped(self, behind: list[Delivery]) -> None:
+        """Wait for the first steps of what was taken, and for a while also of what waits in mailboxes: an answer that
+        rides back is spared an exchange of its own.
+
+        :param behind: what waits there, or did.
+        """
         stepped: asyncio.Future[None] = self._loop.create_future()
-        crew = self.host.crew
 
         def look(rounds: int, latest: float) -> None:
-            if rounds and crew.busy and self._now() < latest:
-                crew.then(partial(look, rounds - 1, latest))
+            while behind and behind[-1].started:
+                behind.pop()
+            if behind and rounds and self.host.crew.ready and self._now() < latest:
+                self.host.crew.then(partial(look, rounds - 1, latest))
             else:
                 _done(stepped)
 
-        crew.then(lambda: look(_RIDES, self._now() + _RIDE_S))
+        self.host.crew.then(lambda: look(_RIDES, self._now() + _RIDE_S))
         await stepped
 
     async def _news(self, lane: InboundLane, wait_s: float) -> None:
@@ -326,14 +331,20 @@ class Runner:
         if self.host.hosted(name) is None:
             await self._learn(name)
 
-    def _accept(self, lane: InboundLane, frame: MessageFrame, attachments: tuple[Any, ...]) -> None:
+    def _accept(
+        self,
+        lane: InboundLane,
+        frame: MessageFrame,
+        attachments: tuple[Any, ...],
+        behind: list[Delivery],
+    ) -> None:
         now = self._now()
         lane.next_sequence = frame.first + len(frame.ids)
         self._batch_sizes.append(len(frame.ids))
         self.hot.saw(frame, now)
         kinds = [self._kind(name, method) for name, method in frame.kinds]
         deadline = now + frame.timeout_s
-        odd = _Odd(self, lane, frame, attachments, kinds, deadline, now)
+        odd = _Odd(self, lane, frame, attachments, kinds, deadline, now, behind)
         take_in(
             self.host.crew,
             lane,
@@ -348,6 +359,7 @@ class Runner:
             odd.take,
             particular=frame.extras,
             careful=odd.careful,
+            behind=behind,
         )
 
     def settle_in(
@@ -596,7 +608,9 @@ class _Odd:
         kinds: list[HostedMessage | Callable[[str], Exception]],
         deadline: float,
         now: float,
+        behind: list[Delivery],
     ) -> None:
+        self._behind = behind
         self._runner = runner
         self._lane = lane
         self._frame = frame
@@ -636,6 +650,8 @@ class _Odd:
             delivery = Delivery(lane, sequence, message, entity_id, args, self._deadline, self._now)
             if not self._runner.settle_in(lane, delivery, extra, mine, careful=self.careful):
                 self.careful = True
+            elif sequence in lane.unanswered:
+                self._behind.append(delivery)
         return self.careful
 
 

@@ -97,11 +97,6 @@ class Crew:
         if self._worker is None:
             self._call_worker()
 
-    @property
-    def busy(self) -> bool:
-        """Whether something is started and has not had its first step."""
-        return any(isinstance(job, Delivery) for job in self.ready)
-
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a lifecycle hook on a task of its own."""
         task = asyncio.get_running_loop().create_task(coroutine, context=self._blank.copy())
@@ -156,6 +151,9 @@ class Crew:
             job = ready.popleft()
             if not isinstance(job, Delivery):
                 job()
+                # Whoever waited for the messages so far goes on before the next ones run: their answers can leave.
+                await asyncio.sleep(0)
+                turn = _TURN
                 now = clock()
                 continue
             if job.cancelled or job.deadline <= now:

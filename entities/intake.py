@@ -34,6 +34,7 @@ def take_in(
     *,
     particular: Mapping[int, Any],
     careful: bool,
+    behind: list[Delivery],
 ) -> None:
     """Accept the messages of a frame's columns, oldest first.
 
@@ -43,6 +44,7 @@ def take_in(
     :param odd: takes over the message at a position; tells whether all after it must be handed to it as well.
     :param particular: the positions that carry more than arguments by position.
     :param careful: whether even the first must be.
+    :param behind: takes those that wait in a mailbox.
     """
     ready = crew.ready.append
     left_out: dict[int, int] = {}
@@ -78,6 +80,7 @@ def take_in(
                     delivery = Delivery(origin, sequence, message, entity_id, args, deadline, now, activation)
                     if mailbox.offer(delivery):
                         unanswered[sequence] = delivery
+                        behind.append(delivery)
                         continue
         careful = odd(position)
         left_out[kind] = left_out.get(kind, 0) + 1
