@@ -72,7 +72,7 @@ class Client:
         self._local = local
         self._lock = threading.Lock()
         self._closed = False
-        self._hurried = False  # somebody waits
+        self._hurried = False  # somebody waits for a reply, which has still to be looked at
         self._hurrying = False  # and will say so at the end of this turn of a loop
         self._kinds: dict[tuple[str, str], MessageKind] = {}
         self._counted: list[Counted] = []
@@ -204,9 +204,8 @@ class Client:
 
     def hurry(self) -> None:
         """A thread of this sender is about to wait for a reply: what waits for company need not wait any more."""
-        if self.inbox or any(lane.outbound.queue for lane in self._lanes):
-            self._hurried = True
-            self.pump()
+        self._hurried = True
+        self.pump()
 
     def hurry_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """The same for a task, once all tasks of this turn of its loop have sent what they have to send."""
@@ -230,7 +229,8 @@ class Client:
             if lane.local:
                 self._send_locally(lane)
             else:
-                self._lanes.send(lane, hurry=hurry or lane is answered)
+                idle = lane is answered and not lane.calls
+                self._lanes.send(lane, hurry=hurry or idle)
 
     def _carry_on(self, step: Callable[[Settlement], None]) -> None:
         """Do one step under the lock, and what it makes possible."""
@@ -247,7 +247,7 @@ class Client:
     def _told(self, lane: SendingLane, request: Request, answer: Answer | BaseException) -> None:
         settlement = Settlement()
         with self._lock:
-            self._lanes.ended(lane, request)
+            self._lanes.ended(lane, request, len(self.inbox))
             if self._lanes.has(lane):
                 if isinstance(answer, RunnerGone):
                     self._routing.lose(lane, settlement, str(answer))

@@ -81,7 +81,12 @@ class Connection(Protocol):
 
 
 class Transport(Protocol):
-    """Opens ways to runners."""
+    """Opens ways to runners.
+
+    :ivar eager: an exchange costs so little that no message need wait for company.
+    """
+
+    eager: bool
 
     def connect(self, runner_id: str) -> Connection:
         """The way to that runner; never blocks."""

@@ -1,9 +1,10 @@
 """A sender's lanes: which exchanges are under way on each, and when the next one leaves.
 
-Decides when a batch leaves. A message leaves at once on a lane where nothing is under way. Otherwise it joins the next
-batch, which leaves when an answer comes back; or, while there is room for one more exchange, when the batch is full or
-the sender waits for a reply, so that nothing more will join. No timer, so no added delay when idle, and batches grow
-with load by themselves: an exchange costs as much as some hundred messages.
+Decides when a batch leaves. Two exchanges may be under way: one that the runner works on while the next is made. While
+there is room for one, a batch leaves when nothing else is under way, when it holds half of what was outstanding at the
+last answer, or when its sender waits for a reply, so that nothing more will join. So a message leaves at once when little is going on,
+batches grow with load by themselves, and sender and runner work at the same time. An exchange costs as much as some
+hundred messages.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _FULL = (
 _POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
 _KEEP_ALIVE_S = 5.0
 _RESUME_S = 0.05
+_LULL_S = (
+    0.002  # seconds without an exchange after which a sender is no longer taken to send as much as before
+)
 
 Told = Callable[[SendingLane, Request, Answer | BaseException], None]
 
@@ -116,7 +120,7 @@ class Lanes:
         outbound, timetable = lane.outbound, self._timetable
         now = timetable.now()
         while lane.calls < _WINDOW and lane.resume_at is None and outbound.queue:
-            if not hurry and lane.calls and len(outbound.queue) < self._config.batch_messages:
+            if not hurry and len(outbound.queue) < self._company(lane):
                 break
             made = outbound.frame(now, timetable.default_timeout_s, self.term)
             if made is None:
@@ -131,11 +135,15 @@ class Lanes:
             self.exchange(lane, parcel)
         self._be_patient(lane)
 
+    def _company(self, lane: SendingLane) -> int:
+        """How many messages make a batch that waits for nothing."""
+        return max(1, min(lane.usual // 2, self._config.batch_messages))
+
     def _be_patient(self, lane: SendingLane) -> None:
         if lane.calls >= _WINDOW or lane.resume_at is not None:
             lane.patience = _FULL
         else:
-            lane.patience = self._config.batch_messages - 1 if lane.calls else 0
+            lane.patience = self._company(lane) - 1
 
     def exchange(
         self, lane: SendingLane, parcel: Parcel | None, *, resume: bool = False, wait_s: float = 0.0
@@ -155,10 +163,16 @@ class Lanes:
         assert lane.connection is not None
         lane.connection.exchange(request, partial(self._told, lane, request))
 
-    def ended(self, lane: SendingLane, request: Request) -> None:
-        """An exchange has come back, whatever it brought."""
+    def ended(self, lane: SendingLane, request: Request, waiting: int) -> None:
+        """An exchange has come back, whatever it brought.
+
+        :param waiting: how many messages are on no lane yet.
+        """
         if request.parcel is not None:
             lane.calls -= 1
+            lane.usual = 0 if self._transport.eager else lane.load + waiting
+            if not lane.calls and lane.usual > 1:
+                self._timetable.wake_at(self._timetable.now() + _LULL_S)
         elif request.wait_s:
             lane.polling = False
         self._be_patient(lane)
@@ -182,6 +196,9 @@ class Lanes:
         """Ask again what failed, tell what was cancelled, and be heard of now and then."""
         if lane.local:
             return
+        if not lane.calls and lane.usual:  # a lull: what comes next need not wait for company
+            lane.usual = 0
+            self._be_patient(lane)
         if lane.resume_at is not None:
             self._resume(lane, now)
         elif lane.cancels:

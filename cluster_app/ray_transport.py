@@ -108,6 +108,8 @@ class _RunnerConnection:
 class RayTransport:
     """Finds runners by their id, which is their actor's name."""
 
+    eager = False
+
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="cluster-app-transport")

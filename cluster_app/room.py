@@ -42,6 +42,7 @@ class Room:
             with self._lock:
                 self._waiters.append(answered)
             if not self._has(route, recount=True):
+                self._client.hurry()
                 answered.wait(1.0)
 
     async def ready(self, reference: Reference) -> None:
@@ -52,6 +53,7 @@ class Room:
             with self._lock:
                 self._waiters.append(answered)
             if not self._has(route, recount=True):
+                self._client.hurry()
                 await asyncio.wait([answered], timeout=1.0)
 
     def _has(self, route: OutgoingMessage, recount: bool = False) -> bool:

@@ -134,6 +134,7 @@ class ShardSlot:
 class SendingLane:
     """A lane and the exchanges that are under way on it.
 
+    :ivar usual: how many messages waited or were in flight when the last answer came; 0 after a lull.
     :ivar patience: how many messages may wait for company before somebody carries them on; 0: a message leaves at once.
     :ivar unsettled: frames whose fate is open, each with the answer frames that must have come to know it (-1: not
         told yet).
@@ -152,6 +153,7 @@ class SendingLane:
         "resume_at",
         "spoke_at",
         "unsettled",
+        "usual",
     )
 
     def __init__(self, outbound: OutboundLane, connection: Connection | None, local: bool = False) -> None:
@@ -159,6 +161,7 @@ class SendingLane:
         self.connection = connection
         self.local = local
         self.patience = 0
+        self.usual = 0
         self.calls = 0
         self.polling = False
         self.unsettled: dict[int, int] = {}

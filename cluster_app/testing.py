@@ -91,6 +91,8 @@ class MemoryCluster(Cluster):
 class _Memory:
     """The parts of a memory cluster, and the backend of its connection."""
 
+    eager = True  # and a stepped clock stands still while a message waits
+
     def __init__(self, config: ClusterConfig, loop: SteppedLoop) -> None:
         self._config = config
         self._loop = loop

@@ -170,6 +170,7 @@ class World:
 
     config: ClusterConfig = field(default_factory=lambda: ClusterConfig(shards_per_group=4))
     registers: bool = True
+    eager: bool = True
 
     def __post_init__(self) -> None:
         self.now_s = 1000.0
