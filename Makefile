@@ -11,12 +11,13 @@ STAMP := $(VENV)/.installed
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3 python)
 
-.PHONY: help install demo test check bench fmt
+.PHONY: help install demo test test-slow check bench fmt
 
 help:
 	@echo "make install   make $(VENV) with all that the demo, the tests and the checks need"
 	@echo "make demo      replay the flights of 2013 into entities, and check every total"
 	@echo "make test      run every room of tests; print counts and times by room"
+	@echo "make test-slow run the slow room: benchmarks, several nodes, a notebook"
 	@echo "make check     lint, format, and both type checkers"
 	@echo "make bench     measure all figures, and write them into docs/bench.json and README"
 	@echo "make fmt       rewrite the code in the project's format"
@@ -43,6 +44,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(RUN)/python -m tests
+
+test-slow: $(STAMP)
+	@$(RUN)/python -m tests --slow
 
 check: $(STAMP)
 	$(RUN)/ruff check .

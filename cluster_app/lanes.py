@@ -2,9 +2,9 @@
 
 Decides when a batch leaves. Two exchanges may be under way: one that the runner works on while the next is made. While
 there is room for one, a batch leaves when nothing else is under way, when it holds half of what was outstanding at the
-last answer, or when its sender waits for a reply, so that nothing more will join. So a message leaves at once when little is going on,
-batches grow with load by themselves, and sender and runner work at the same time. An exchange costs as much as some
-hundred messages.
+last answer, or when its sender waits for a reply, so that nothing more will join. So a message leaves at once when
+little is going on, batches grow with load by themselves, and sender and runner work at the same time. An exchange
+costs as much as some hundred messages.
 """
 
 from __future__ import annotations

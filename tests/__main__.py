@@ -1,7 +1,8 @@
 """``python -m tests``: every room of tests in a process of its own, then counts and times by room.
 
 A room is a folder under ``tests`` or a test module beside them. Quick rooms come first. All rooms run, even
-when one has failed; a room that ran no test has failed. Options are passed on to pytest.
+when one has failed; a room that ran no test has failed. ``--slow`` runs the slow room instead: whole benchmarks, several
+nodes, a notebook. Other options are passed on to pytest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parent
 ROOMS = ("unit", "cluster", "typing", "ray")
+SLOW_ROOMS = ["slow"]
 
 
 class Tally(NamedTuple):
@@ -62,7 +64,9 @@ def run(room: str, options: list[str]) -> Tally:
 def main(options: list[str]) -> int:
     """Run all rooms and print the table. Returns the exit code."""
     tallies: dict[str, Tally] = {}
-    for room in rooms():
+    slow = "--slow" in options
+    options = [option for option in options if option != "--slow"]
+    for room in SLOW_ROOMS if slow else rooms():
         print(f"\n== tests/{room}", flush=True)
         tallies[room] = run(room, options)
     print(f"\n{'room':<20}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>10}")

@@ -128,7 +128,11 @@ def test_messages_that_had_not_left_go_to_the_new_runner_in_order(file_cluster: 
     counts = Counts(file_cluster)
 
     jammed = turnstile.jam.remote(pid)
-    under_way = turnstile.go_through.remote()  # the second of two exchanges that a lane has under way
+    under_way = turnstile.go_through.remote()
+    with pytest.raises(TimeoutError):
+        under_way.result(
+            timeout_s=0
+        )  # waited for, it is the second of two exchanges that a lane has under way
     waiting = [turnstile.go_through.remote() for _ in range(100)]
     killed_at = kill(pid)
 

@@ -24,7 +24,7 @@ def saw() -> dict[str, Any]:
     ) as folder:  # its sockets want a short name
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         run = subprocess.run(
-            [sys.executable, "-m", "tests.ray.two_nodes"],
+            [sys.executable, "-m", "tests.slow.two_nodes"],
             cwd=ROOT,
             # Its head must not be what `ray.init()` finds elsewhere on this machine.
             env={**environment, "RAY_TMPDIR": folder},

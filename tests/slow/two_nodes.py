@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import cluster_app
 from cluster_app import Cluster, ClusterConfig, DrainRefused, Entity, entity, message
 from cluster_app.ray_calls import actor_names
+from cluster_app.shard import shards_of
+from cluster_app.shard_map import assign
+from cluster_app.status import ClusterStatus
 from tests.ray.seen import seen
 
 IDLE_NODE_S = 5.0  # long enough for a runner that has just started to be found and used
@@ -47,6 +51,12 @@ def see_off(guests: list[Guest]) -> None:
     """All of them go."""
     for reply in [guest.go.remote() for guest in guests]:
         reply.result(timeout_s=30)
+
+
+def settled(status: ClusterStatus) -> bool:
+    """Whether every runner has the shards that the shard map gives it."""
+    wished = Counter(assign(shards_of("default", 300), {r.id: 1.0 for r in status.runners}).values())
+    return all(runner.shards == wished[runner.id] for runner in status.runners)
 
 
 def until(condition: Callable[[], Any], within_s: float = 60.0) -> Any:
@@ -100,11 +110,8 @@ def main() -> dict[str, Any]:
     saw: dict[str, Any] = {}
     config = ClusterConfig(idle_node_s=IDLE_NODE_S, crowded_entities=50)
     with cluster_app.connect(config=config) as cluster:
-        both = seen(
-            cluster,
-            lambda s: len(s.runners) == 2 and s.shards == 300 and min(r.shards for r in s.runners) > 0,
-            within_s=60,
-        )
+        # Each has all it is wished to have: shards still on their way would be given back later, and not be counted.
+        both = seen(cluster, lambda s: len(s.runners) == 2 and s.shards == 300 and settled(s), within_s=60)
         guests = greet(cluster, 40)
         saw["used"] = {**counted(), "idle_ms": idle_ms()}
         saw["shards there"] = next(r.shards for r in both.runners if r.node_id == worker)
