@@ -64,7 +64,7 @@ PIPELINED = Benchmark(
         Size("calls", 20_000, 400, "Calls to the raw Ray actor per round."),
         Size("gathered", 60_000, 2_000, "Gathered calls of xoscar per round."),
         Size("entities", 1_000, 100, "Entities that the messages go to."),
-        Size("in_flight", 1_000, 200, "Messages or calls in flight, on every side."),
+        Size("in_flight", 2_000, 200, "Messages or calls in flight, on every side."),
     ),
     measure,
 )
