@@ -56,6 +56,7 @@ class Backend(Protocol):
 
     def deactivate(self, type_name: str, entity_id: str) -> bool:
         """Let one entity go; False when it does not live. Raises UnknownType."""
+        ...
 
     def drain(self, target: str, timeout_s: float) -> DrainResult:
         """Empty a node or a runner."""
