@@ -1,8 +1,8 @@
 """``python -m tests``: every room of tests in a process of its own, then counts and times by room.
 
 A room is a folder under ``tests`` or a test module beside them. Quick rooms come first. All rooms run, even
-when one has failed; a room that ran no test has failed. ``--slow`` runs the slow room instead: whole benchmarks, several
-nodes, a notebook. Other options are passed on to pytest.
+when one has failed; a room that ran no test has failed. ``--slow`` runs the slow room instead: whole benchmarks,
+several nodes, a notebook. Other options are passed on to pytest.
 """
 
 from __future__ import annotations
