@@ -45,8 +45,7 @@ from observe.recorder import Recorder
 
 __all__ = ["Runner"]
 
-_RIDES = 64  # messages to one entity in a frame whose answers ride back with it, as far as
-_RIDE_S = 0.005  # these seconds allow: others that are there already wait with them
+_RIDE_S = 0.01  # how long answers that are there wait for those of messages in mailboxes
 _MOST_SWEPT = 10_000  # lanes swept before those are of senders that have long ended
 
 
@@ -293,20 +292,24 @@ class Runner:
         """Wait for the first steps of what was taken, and for a while also of what waits in mailboxes: an answer that
         rides back is spared an exchange of its own.
 
-        :param behind: what waits there, or did.
+        :param behind: what waits there, or did; it is emptied.
         """
         stepped: asyncio.Future[None] = self._loop.create_future()
-
-        def look(rounds: int, latest: float) -> None:
-            while behind and behind[-1].started:
-                behind.pop()
-            if behind and rounds and self.host.crew.ready and self._now() < latest:
-                self.host.crew.then(partial(look, rounds - 1, latest))
-            else:
-                _done(stepped)
-
-        self.host.crew.then(lambda: look(_RIDES, self._now() + _RIDE_S))
+        self.host.crew.then(partial(self._ride, stepped, behind, None))
         await stepped
+
+    def _ride(self, stepped: asyncio.Future[None], behind: list[Delivery], latest: float | None) -> bool:
+        """Everything started before has had its first step; tells whether that is all there is to wait for."""
+        if latest is None:
+            latest = self._now() + _RIDE_S
+        while behind and behind[-1].started:
+            behind.pop()
+        if behind and self.host.crew.has_started and self._now() < latest:
+            self.host.crew.then(partial(self._ride, stepped, behind, latest))
+            return False
+        behind.clear()
+        _done(stepped)
+        return True
 
     async def _news(self, lane: InboundLane, wait_s: float) -> None:
         if lane.listener is not None:

@@ -74,7 +74,7 @@ class Crew:
         self._finish = finish
         self._refuse = refuse
         self._slow = slow
-        self.ready: deque[Delivery | Callable[[], None]] = deque()
+        self.ready: deque[Delivery | Callable[[], object]] = deque()
         self._worker: asyncio.Task[None] | None = None  # the one that takes from the queue
         self._tasks: set[asyncio.Task[None]] = set()
         self._blank = contextvars.Context()
@@ -91,11 +91,17 @@ class Crew:
         if self.ready and self._worker is None:
             self._call_worker()
 
-    def then(self, callback: Callable[[], None]) -> None:
-        """Call back when everything started so far has had its first step."""
+    def then(self, callback: Callable[[], object]) -> None:
+        """Call back when everything started so far has had its first step; if it returns something true, the loop has a
+        turn before anything else starts."""
         self.ready.append(callback)
         if self._worker is None:
             self._call_worker()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a message waits for its first step."""
+        return any(isinstance(job, Delivery) for job in self.ready)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a lifecycle hook on a task of its own."""
@@ -150,10 +156,10 @@ class Crew:
                 now = clock()
             job = ready.popleft()
             if not isinstance(job, Delivery):
-                job()
-                # Whoever waited for the messages so far goes on before the next ones run: their answers can leave.
-                await asyncio.sleep(0)
-                turn = _TURN
+                if job():
+                    # Who waited for the messages so far goes on before the next ones run: their answers can leave.
+                    await asyncio.sleep(0)
+                    turn = _TURN
                 now = clock()
                 continue
             if job.cancelled or job.deadline <= now:

@@ -27,7 +27,7 @@ class FloodedTally(Tally):
     """Its driver is killed."""
 
 
-@entity(max_idle_time=None)
+@entity(max_idle_time=None, mailbox_capacity=100_000)
 class UnaffectedTally(Tally):
     """Its driver lives on."""
 

@@ -197,7 +197,7 @@ def test_anything_left_behind_misses_the_goal() -> None:
 def test_sizes_are_the_given_ones_or_their_own() -> None:
     """Quick or full, and what is given wins."""
     assert PIPELINED.asked(quick=False, given={"entities": 5, "calls": None})["entities"] == 5
-    assert PIPELINED.asked(quick=False, given={})["in_flight"] == 1_000
+    assert PIPELINED.asked(quick=False, given={})["in_flight"] == 2_000
     for benchmark in EVERY:
         quick, full = benchmark.asked(quick=True, given={}), benchmark.asked(quick=False, given={})
         assert all(quick[name] <= full[name] for name in full), benchmark.name
