@@ -109,7 +109,9 @@ async def measure(messages: int) -> Spent:
         found,
     )
     grants = dict.fromkeys(shards_of("default", 300), Epoch(1, 1))
-    runner.apply(Lease(1, 1e9, 1, grants, frozenset()), time.monotonic())
+    lease = Lease(1, 1e9, 1, grants, frozenset())
+    while runner.apply(lease, time.monotonic()):  # the first only tells it the term
+        pass
     wire = Wire(runner)
     client = Client("sender", config, wire, wire, Recorder(), Codec(), time.monotonic, lambda when: None)
     sends = [client.reference(Counter, f"counter-{n}").increment.remote for n in range(ENTITIES)]
