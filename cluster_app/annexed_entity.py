@@ -15,14 +15,14 @@ from typing import Any
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
 from cluster_app.entity_states import read_states
-from cluster_app.envelope import Atoms, Codec, Packed
+from cluster_app.envelope import Atoms, Codec
 from cluster_app.lent_lease import LentLease
-from cluster_app.reference import arriving_at
+from cluster_app.reference import unpacked_at
 from cluster_app.resolved import needs_objects, resolved
 from entities.activation import Activation
 from entities.address import EntityAddress
 from entities.annex import Left
-from entities.answers import activation_failed
+from entities.answers import activation_failed, unpicklable
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery, Particulars, current_hook
 from entities.demand import NO_DEMAND
@@ -144,7 +144,7 @@ class AnnexedEntity:
         )
         delivery.particulars = particulars = Particulars(call.chain, call.trace, call.message_id)
         try:
-            delivery.args, particulars.kwargs = self._unpack(call.arguments)
+            delivery.args, particulars.kwargs = unpacked_at(self._neighbours, self._codec, call.arguments)
         except BaseException as raised:
             error: BaseException = MalformedMessage(
                 f"its arguments cannot be unpickled in the entity's process: {describe(raised)}",
@@ -162,24 +162,12 @@ class AnnexedEntity:
             del self._running[call.number]
         return self._reply(delivery, value, failure)
 
-    def _unpack(self, packed: Packed) -> Any:
-        token = arriving_at.set(self._neighbours)
-        try:
-            return self._codec.unpack(packed)
-        finally:
-            arriving_at.reset(token)
-
     def _reply(self, delivery: Delivery, value: Any, failure: BaseException | None) -> Reply:
         if failure is None and type(value) not in Atoms:
             try:
                 value = self._codec.pack(value)
             except BaseException as raised:
-                failure = MalformedMessage(
-                    f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
-                    address=EntityAddress(self._tenancy.entity_type, self._tenancy.entity_id),
-                    method=delivery.message.name,
-                    may_have_run=True,
-                )
+                failure = unpicklable(delivery, value, raised)
         if failure is not None:
             return Reply(self.lease.mark(), None, self._codec.pack_error(failure), self._wants_out)
         return Reply(self.lease.mark(), value, None, self._wants_out)

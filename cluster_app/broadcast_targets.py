@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from cluster_app.envelope import Extras, Packed
-from cluster_app.inbound_lane import InboundLane
+from cluster_app.envelope import Extras
+from cluster_app.grants import Epoch
+from cluster_app.origin import Origin
 from cluster_app.shard import ShardId
 from entities.activation import Activation, HostedMessage, HostedType, Phase
 from entities.delivery import Answerable, Delivery, Particulars
 from entities.errors import ClusterError, EntityNotAssignedToRunner, Timeout
 from entities.host import EntityHost
-from entities.response import EntityResponse
 from observe.failure import classify
 
 __all__ = ["GRACE_S", "BroadcastTargets", "ShardBroadcast", "read_tally"]
@@ -95,7 +95,7 @@ def read_tally(tally: Any) -> tuple[int, dict[str, int]]:
 class BroadcastTargets:
     """The entities of one runner, as broadcasts find them.
 
-    :param serves: whether messages to a shard are let in here.
+    :param epoch: under which grant messages to a shard are let in; None when they are not.
     :param unpack: gives a message its arguments, fresh ones for each: entities may change what they get.
     """
 
@@ -104,71 +104,37 @@ class BroadcastTargets:
         host: EntityHost,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
-        serves: Callable[[ShardId], bool],
+        epoch: Callable[[ShardId], Epoch | None],
         unpack: Unpack,
     ) -> None:
         self._host = host
         self._loop = loop
         self._now = now
-        self._serves = serves
+        self._epoch = epoch
         self._unpack = unpack
         self._by_shard: dict[int, list[Activation]] = {}
         self._as_of: tuple[HostedType | None, int] = (None, 0)
 
     def arrived(
         self,
-        lane: InboundLane,
+        origin: Origin,
         sequence: int,
         message: HostedMessage,
         number: int,
         args: tuple[Any, ...] | None,
         extra: Extras | None,
         attachments: tuple[Any, ...],
-    ) -> bool:
-        """A message to all that live in a shard has come by a lane; False if that is not served here."""
+    ) -> ShardId | None:
+        """A message to all that live in a shard has come; returns the shard if that is not served here."""
         assert extra is not None and extra.timeout_s is not None  # a broadcast has a deadline of its own
         shard = ShardId(message.hosted.definition.options.group, number)
-        if not self._serves(shard) or not lane.admits(shard, extra.stream):
-            lane.refuse(sequence, shard, extra.stream)
-            return False
-        now = self._now()
-        part = ShardBroadcast(lane, sequence, message, now + extra.timeout_s - GRACE_S, now)
-        part.particulars = Particulars(first_id=extra.message_id)
-        lane.unanswered[sequence] = part
-        self._take(part, number, args, extra, attachments)
-        return True
-
-    def sent_here(
-        self,
-        origin: Answerable,
-        unanswered: dict[int, Delivery],
-        sequence: int,
-        message: HostedMessage,
-        sent: EntityResponse[Any],
-    ) -> ShardId | None:
-        """An entity of this runner sends it; returns the shard if that is not served here."""
-        number: int = sent.route.entity_id
-        shard = ShardId(message.hosted.definition.options.group, number)
-        if not self._serves(shard):
+        if self._epoch(shard) is None or not origin.admits(shard, extra.stream):
             return shard
-        assert sent.deadline is not None  # see above
-        part = ShardBroadcast(origin, sequence, message, sent.deadline - GRACE_S, self._now())
-        cause, content = sent.cause, sent.args
-        packed = content if type(content) is Packed else None
-        extra = Extras(
-            packed.data if packed is not None else None,
-            None,
-            cause.chain_onwards() if cause is not None else (),
-            cause.trace if cause is not None else None,
-        )
-        unanswered[sequence] = part
-        self._take(
-            part,
-            number,
-            None if packed is not None else content,
-            extra,
-            packed.attachments if packed is not None else (),
-        )
+        now = self._now()
+        part = ShardBroadcast(origin, sequence, message, now + extra.timeout_s - GRACE_S, now)
+        part.particulars = Particulars(first_id=extra.message_id)
+        origin.unanswered[sequence] = part
+        self._take(part, number, args, extra, attachments)
         return None
 
     def _take(

@@ -13,8 +13,8 @@ from typing import Any
 from cluster_app.envelope import AnswerFrame, Atoms, Codec, MessageFrame, write
 from cluster_app.exchange import Parcel
 from cluster_app.shard import ShardId
+from entities.answers import unpicklable
 from entities.delivery import Delivery
-from entities.errors import ClusterError, MalformedMessage, describe
 
 __all__ = ["InboundLane"]
 
@@ -126,7 +126,7 @@ class InboundLane:
             try:
                 packed = self._codec.pack(value)
             except BaseException as raised:
-                self.fail(sequence, _unpackable(delivery, value, raised))
+                self.fail(sequence, unpicklable(delivery, value, raised))
                 return
             position = len(self._sequences)
             self._packed[position] = packed.data
@@ -196,13 +196,3 @@ class InboundLane:
         for number in [n for n in self._unacknowledged if n < answers]:
             del self._unacknowledged[number]
             self._untold.pop(number, None)
-
-
-def _unpackable(delivery: Delivery, value: Any, raised: BaseException) -> ClusterError:
-    message = delivery.message
-    error = MalformedMessage(
-        f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
-        method=message.name,
-        may_have_run=True,
-    )
-    return error

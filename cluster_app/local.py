@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cluster_app.envelope import Codec, copied
 from cluster_app.sending import SendingLane
 from cluster_app.shard import ShardId
+from entities.answers import unpicklable
+from entities.delivery import Delivery
 from entities.response import EntityResponse
 
 if TYPE_CHECKING:
@@ -45,19 +48,27 @@ class LocalRunner(Protocol):
 
 
 class LocalLane:
-    """Lets a client hand messages straight to the runner in its own process."""
+    """Lets a client hand messages straight to the runner in its own process; to the runner it is where they come from.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+    :ivar unanswered: the messages that the runner has accepted, by sequence number.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int, codec: Codec) -> None:
+        self.unanswered: dict[int, Delivery] = {}
+        self.runner_id = ""
         self._loop = loop
         self._thread = thread
+        self._codec = codec
         self._runner: Runner
         self._client: Client
-        self.runner_id = ""
+        self._lane: SendingLane
 
     def join(self, client: Client, runner: Runner) -> None:
         """Say whose lane this is; both need it to be made."""
         self._client, self._runner = client, runner
         self.runner_id = runner.runner_id
+
+    # -- as the client sees it: a `LocalRunner`
 
     def may_leave(self) -> bool:
         """Whether messages may leave this process: only while its runner's lease runs."""
@@ -73,15 +84,47 @@ class LocalLane:
 
     def take(self, lane: SendingLane, message: EntityResponse[Any], sequence: int) -> ShardId | None:
         """Hand the message over; returns its shard if that is not served here."""
-        return self._runner.take_locally(lane, message, sequence, self._answered, self._client.take_back)
+        self._lane = lane
+        refused: ShardId | None = self._runner.admission.take_locally(self, message, sequence)
+        return refused
 
     def cancel(self, sequence: int) -> None:
         """The sender wants it no more."""
-        self._runner.cancel_locally(sequence)
+        delivery = self.unanswered.get(sequence)
+        if delivery is not None:
+            self._runner.cancel(delivery)
 
-    def _answered(self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None) -> None:
-        # Later, when the sender's lock is free: a refused message is answered while it is being handed over.
+    # -- as the runner sees it: an `Origin`
+
+    @property
+    def sender(self) -> str:
+        """Who sends, as part of message ids."""
+        return f"{self._lane.outbound.sender}/{self._lane.outbound.number}"
+
+    def admits(self, shard: ShardId, stream: int) -> bool:
+        """Everything: what is sent from here is handed over one by one, so nothing overtakes what was refused."""
+        return True
+
+    def fail(self, sequence: int, error: BaseException) -> None:
+        """The message ended before it was accepted."""
+        # Later, when the sender's lock is free: it is just being handed over.
+        self._loop.call_soon(self._client.settle_locally, self._lane, sequence, None, error)
+
+    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
+        """The message has ended; its value is copied, as on the wire."""
+        if self.unanswered.pop(delivery.sequence, None) is None:
+            return
+        if error is None:
+            try:
+                value = copied(value, self._codec)
+            except BaseException as raised:
+                error = unpicklable(delivery, value, raised)
         if error is not None:
-            self._loop.call_soon(self._client.settle_locally, lane, sequence, value, error)
+            self.fail(delivery.sequence, error)
         else:
-            self._client.settle_locally(lane, sequence, value, None)
+            self._client.settle_locally(self._lane, delivery.sequence, value, None)
+
+    def send_back(self, delivery: Delivery, shard: ShardId) -> None:
+        """A message that was taken and has not started goes back: its shard leaves this runner."""
+        if self.unanswered.pop(delivery.sequence, None) is not None:
+            self._client.take_back(self._lane, delivery.sequence)

@@ -53,7 +53,7 @@ class MemoryRunner:
         self._under_way: set[asyncio.Task[None]] = set()
         self._requests = 0
         codec = Codec()
-        local = LocalLane(loop, loop.thread.ident or 0)
+        local = LocalLane(loop, loop.thread.ident or 0, codec)
         self.neighbourhood = neighbourhood = Neighbourhood()
 
         async def definition(name: str) -> EntityDefinition | None:

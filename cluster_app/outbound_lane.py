@@ -15,7 +15,7 @@ from cluster_app.envelope import AnswerFrame, Extras, MessageFrame, Packed, read
 from cluster_app.exchange import Parcel
 from entities.response import EntityResponse
 
-__all__ = ["OutboundLane"]
+__all__ = ["OutboundLane", "extras_of"]
 
 
 class OutboundLane:
@@ -86,7 +86,7 @@ class OutboundLane:
                 arguments.append(content)
                 youngest = message.sent_at
             else:
-                extra = _extras(message, now)
+                extra = extras_of(message, now)
                 if isinstance(content, Packed):
                     arguments.append(None)
                     attachments.extend(content.attachments)
@@ -147,7 +147,8 @@ class OutboundLane:
             yield read_answers(parcel.data), parcel.attachments
 
 
-def _extras(message: EntityResponse[Any], now: float) -> Extras:
+def extras_of(message: EntityResponse[Any], now: float) -> Extras:
+    """What a message carries beside arguments by position."""
     content, cause, route = message.args, message.cause, message.route
     packed = content if isinstance(content, Packed) else None
     message_id, counted = message.resent_as or (None, False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster_app.annex_calls import Call, Lent, Link, Reply
 from cluster_app.envelope import Codec, Packed
-from cluster_app.reference import arriving_at
+from cluster_app.reference import unpacked_at
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.answers import address_of
 from entities.crew import Gate
@@ -142,13 +142,10 @@ class OwnedAnnex:
         raise AnsweredThere(error if isinstance(error, ClusterError) else Unknown(repr(error)))
 
     def _unpack_error(self, data: bytes) -> BaseException:
-        token = arriving_at.set(self._neighbours)
         try:
-            error = self._codec.unpack(Packed(data))
+            error = unpacked_at(self._neighbours, self._codec, Packed(data))
         except BaseException as raised:
             return HandlerError(f"its error cannot be unpickled by its owner: {describe(raised)}")
-        finally:
-            arriving_at.reset(token)
         return error if isinstance(error, BaseException) else Unknown(repr(error))
 
     def cancel(self, delivery: Delivery) -> None:

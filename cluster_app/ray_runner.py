@@ -86,7 +86,7 @@ class RunnerActor:
         recorder = Recorder(enabled=config.metrics)
         codec = Codec(attach=(ray.ObjectRef,))
         neighbourhood = Neighbourhood()
-        local = LocalLane(loop, threading.get_ident())
+        local = LocalLane(loop, threading.get_ident(), codec)
         self._directory = RayDirectory(namespace, host=self._host)
         self._runner = runner = Runner(
             self._runner_id,
@@ -169,7 +169,7 @@ class RunnerActor:
             "pid": os.getpid(),
             "entities": dict(self._runner.host.live()),
             "lanes": self._runner.lanes,
-            "hot": [dataclasses.astuple(hot) for hot in self._runner.hot.hottest(boottime())],
+            "hot": [dataclasses.astuple(hot) for hot in self._runner.admission.hot.hottest(boottime())],
         }
 
     async def living_ids(self, entity_type: str) -> list[str]:
@@ -260,7 +260,7 @@ class RunnerActor:
         name, loaded = _load(data)
         if isinstance(loaded, str):
             # Its messages are told; the next one tries again, for the type may be registered anew.
-            self._runner.unloadable[name] = loaded
+            self._runner.admission.unloadable[name] = loaded
             return None
         if loaded.options.hosting == "actor":
             self._annexes.shipped[loaded.digest] = data  # goes on to the processes of its entities

@@ -10,7 +10,7 @@ import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from cluster_app.envelope import Atoms
+from cluster_app.envelope import Atoms, Codec, Packed
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import current_delivery
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cluster_app.client import Client
     from cluster_app.sending import MessageKind, ShardSlot
 
-__all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster"]
+__all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster", "unpacked_at"]
 
 
 _LONG = 10_000  # bytes or characters
@@ -180,6 +180,15 @@ def _arrive(entity_type: type[Any], entity_id: str) -> Any:
 # one process in tests. Elsewhere it is the process's own connection.
 arriving_at: ContextVar[Any] = ContextVar("arriving_at", default=None)
 connections: list[Any] = []
+
+
+def unpacked_at(here: Any, codec: Codec, packed: Packed) -> Any:
+    """What was pickled elsewhere; references in it lead back by `here`. Raises whatever unpickling raises."""
+    token = arriving_at.set(here)
+    try:
+        return codec.unpack(packed)
+    finally:
+        arriving_at.reset(token)
 
 
 def current_cluster() -> Any:

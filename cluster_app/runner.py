@@ -9,37 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
-from cluster_app.broadcast_targets import BroadcastTargets, ShardBroadcast
+from cluster_app.admission import Admission
+from cluster_app.broadcast_targets import ShardBroadcast
 from cluster_app.config import ClusterConfig
 from cluster_app.departure import Departure
-from cluster_app.envelope import Atoms, Codec, Extras, MessageFrame, Packed, copied, read_messages
+from cluster_app.envelope import Codec, read_messages
 from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Epoch, Lease, Renewal
-from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
-from cluster_app.reference import arriving_at
-from cluster_app.resolved import needs_objects, resolved
-from cluster_app.sending import SendingLane
-from cluster_app.shard import ShardId, shard_number
+from cluster_app.local import LocalLane
+from cluster_app.shard import ShardId
 from cluster_app.singletons import Singletons
 from cluster_app.tenure import Tenure
-from entities.activation import Activation, HostedMessage, Phase
+from entities.activation import Activation, Phase
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
-from entities.delivery import Delivery, Particulars
+from entities.delivery import Delivery
 from entities.errors import (
-    ActivationFailed,
-    Cancelled,
-    MalformedMessage,
-    RunnerNotRegistered,
     RunnerUnavailable,
-    describe,
 )
 from entities.host import EntityHost, Neighbours
-from entities.intake import take_in
-from entities.response import EntityResponse
 from observe.instruments import Instrument, cluster
 from observe.recorder import Recorder
 
@@ -73,32 +63,25 @@ class Runner:
         self.tenure = Tenure(runner_id, node_id, guard_s=config.guard_s, pid=pid)
         self.until = float("-inf")  # this object is the host's gate: open while the lease runs
         self.paused = False
-        self.draining: set[ShardId] = set()
         self._config = config
         self._loop = loop
         self._now = now
         self._codec = codec
-        self._neighbours = neighbours
         self._definition = definition
-        self.unloadable: dict[str, str] = {}  # registered types whose code fails here, and why
         self._recorder = recorder
         self._opened: asyncio.Future[None] | None = None
         self._lanes: dict[tuple[str, int], InboundLane] = {}
         self._swept: dict[tuple[str, int], None] = {}
-        self._grants: Mapping[ShardId, Epoch] = {}
-        self._local: dict[int, Delivery] = {}
-        self._local_lanes: dict[int, _LocalOrigin] = {}
         self._departure = Departure(self.tenure)
         self._news_to_tell: Callable[[], object] = lambda: None
         self._departing: Callable[[], object] = lambda: None
         self.host = EntityHost(loop, now, self, recorder, neighbours, config.blocking_threads)
-        self.broadcasts = BroadcastTargets(self.host, loop, now, self._serves, self._unpack)
+        self.admission = Admission(runner_id, config, self.host, codec, neighbours, loop, now)
         self.singletons = Singletons(
             self.host, loop, now, self._may_start, self.ensure, config.shards_per_group
         )
         self._batches_in = recorder.histogram(cluster.batch_messages, direction="in")
         self._batch_sizes: list[float] = []
-        self.hot = HotEntities(now())
         recorder.add_gauges(self._gauges)
 
     # -- the lease: this runner is the gate of its host
@@ -126,7 +109,7 @@ class Runner:
                 delivery.origin.answer(delivery, None, self._fenced(delivery))
             for delivery in unstarted:
                 self._send_back(delivery)
-        self._grants = self.tenure.grants
+        self.admission.grants = self.tenure.grants
         if change.to_release:
             self._let_go(change.to_release)
         self.extend()
@@ -159,8 +142,8 @@ class Runner:
 
     def _let_go(self, shards: Iterable[ShardId]) -> None:
         """Hand shards back: refuse what comes, send back what has not started, finish what runs."""
-        self.draining |= set(shards)
-        leaving = {(shard.group, shard.number) for shard in self.draining}
+        self.admission.draining |= set(shards)
+        leaving = {(shard.group, shard.number) for shard in self.admission.draining}
         for delivery in self.host.let_go_shards(lambda group, number: (group, number) in leaving, "handoff"):
             self._send_back(delivery)
         pending: dict[ShardId, list[Activation]] = {shard: [] for shard in shards}
@@ -180,13 +163,10 @@ class Runner:
         )
 
     def _send_back(self, delivery: Delivery) -> None:
-        group = delivery.message.hosted.definition.options.group
-        number = shard_number(
-            delivery.message.hosted.definition.name, delivery.entity_id, self._config.shards_per_group
-        )
-        origin = delivery.origin
-        assert isinstance(origin, InboundLane | _LocalOrigin | ShardBroadcast)
-        origin.send_back(delivery, ShardId(group, number))
+        activation, origin = delivery.activation, delivery.origin
+        assert activation is not None  # it was accepted
+        assert isinstance(origin, InboundLane | LocalLane | ShardBroadcast)
+        origin.send_back(delivery, ShardId(activation.hosted.definition.options.group, activation.shard))
 
     async def _release_as_they_empty(self, pending: dict[ShardId, list[Activation]]) -> None:
         """Release each shard when its last entity has gone: one that is long busy holds up its own shard only."""
@@ -200,9 +180,9 @@ class Runner:
             for shard in empty:
                 del pending[shard]
                 self.tenure.released(shard)
-                self.draining.discard(shard)
+                self.admission.draining.discard(shard)
             if empty:
-                self._grants = self.tenure.grants
+                self.admission.grants = self.tenure.grants
                 self._news_to_tell()
             if not pending:
                 return
@@ -253,7 +233,7 @@ class Runner:
         for sequence in request.cancel:
             delivery = lane.unanswered.get(sequence)
             if delivery is not None:
-                self._cancel(delivery)
+                self.cancel(delivery)
             elif sequence >= lane.next_sequence:
                 lane.unwanted.add(sequence)
         if request.close:
@@ -268,7 +248,9 @@ class Runner:
                         await self._learn(name)
                 behind: list[Delivery] = []
                 for due, attachments in lane.offer(frame, request.parcel.attachments):
-                    self._accept(lane, due, attachments, behind)
+                    lane.next_sequence = due.first + len(due.ids)
+                    self._batch_sizes.append(len(due.ids))
+                    self.admission.take_frame(lane, due, attachments, behind)
                 await self._stepped(behind)
             finally:
                 lane.promised -= 1
@@ -329,152 +311,20 @@ class Runner:
         if definition is not None:
             self.host.register(definition)
 
+    def _may_start(self, shard: ShardId) -> Epoch | None:
+        return self.admission.epoch(shard) if self.may_leave() else None
+
     async def ensure(self, name: str) -> None:
         """Have the code of a registered type at hand."""
         if self.host.hosted(name) is None:
             await self._learn(name)
-
-    def _accept(
-        self,
-        lane: InboundLane,
-        frame: MessageFrame,
-        attachments: tuple[Any, ...],
-        behind: list[Delivery],
-    ) -> None:
-        now = self._now()
-        lane.next_sequence = frame.first + len(frame.ids)
-        self._batch_sizes.append(len(frame.ids))
-        self.hot.saw(frame, now)
-        kinds = [self._kind(name, method) for name, method in frame.kinds]
-        deadline = now + frame.timeout_s
-        odd = _Odd(self, lane, frame, attachments, kinds, deadline, now, behind)
-        take_in(
-            self.host.crew,
-            lane,
-            frame.first,
-            [kind if isinstance(kind, HostedMessage) else None for kind in kinds],
-            frame.kind,
-            frame.ids,
-            frame.arguments,
-            deadline,
-            now,
-            lane.unanswered,
-            odd.take,
-            particular=frame.extras,
-            careful=odd.careful,
-            behind=behind,
-        )
-
-    def settle_in(
-        self,
-        lane: InboundLane,
-        delivery: Delivery,
-        extra: Extras | None,
-        attachments: tuple[Any, ...],
-        *,
-        careful: bool,
-    ) -> bool:
-        """Take one message of a known type, whatever is particular about it; False if its shard is not served here."""
-        hosted = delivery.message.hosted
-        entity_id = delivery.entity_id
-        activation = hosted.live.get(entity_id)
-        if activation is None or careful:
-            shard, epoch = self._granted(hosted.definition, entity_id)
-            stream = extra.stream if extra is not None else 0
-            if epoch is None or not lane.admits(shard, stream):
-                lane.refuse(delivery.sequence, shard, stream)
-                return False
-            if activation is None:
-                try:
-                    activation = self.host.activate(hosted, entity_id, shard[1], epoch, delivery.accepted_at)
-                except ActivationFailed as failed:
-                    lane.fail(delivery.sequence, failed)
-                    return True
-        wrong: BaseException | None = None
-        if extra is not None:
-            wrong = self._unpack(delivery, extra, attachments, delivery.accepted_at)
-        wrong = wrong or self.host.accept(delivery, activation)
-        if wrong is not None:
-            lane.fail(delivery.sequence, wrong)
-        else:
-            lane.unanswered[delivery.sequence] = delivery
-        return True
-
-    def _serves(self, shard: ShardId) -> bool:
-        return shard in self._grants and shard not in self.draining
-
-    def _cancel(self, delivery: Delivery, *, running: bool = True) -> None:
-        if isinstance(delivery, ShardBroadcast):
-            self.broadcasts.cancel(delivery, running=running)
-        elif running or not delivery.started:
-            self.host.cancel(delivery)
-
-    def _may_start(self, shard: ShardId) -> Epoch | None:
-        return None if shard in self.draining or not self.may_leave() else self._grants.get(shard)
-
-    def _granted(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
-        shard = ShardId(
-            definition.options.group, shard_number(definition.name, entity_id, self._config.shards_per_group)
-        )
-        return shard, None if shard in self.draining else self._grants.get(shard)
-
-    def _kind(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
-        hosted = self.host.hosted(name)
-        if hosted is None:
-            why = self.unloadable.get(name, "no such entity type is registered")
-            return lambda entity_id: RunnerNotRegistered(
-                why,
-                address=EntityAddress(name, entity_id),
-                runner=self.runner_id,
-            )
-        message = hosted.messages.get(method)
-        if message is None:
-            return lambda entity_id: MalformedMessage(
-                "it is not a declared message", address=EntityAddress(name, entity_id), method=method
-            )
-        return message
-
-    def _unpack(
-        self, delivery: Delivery, extra: Extras, attachments: tuple[Any, ...], now: float
-    ) -> MalformedMessage | None:
-        delivery.particulars = particulars = Particulars(
-            extra.chain, extra.trace, extra.message_id, extra.counted
-        )
-        if extra.timeout_s is not None:
-            delivery.deadline = now + extra.timeout_s
-        if extra.packed is None:
-            return None
-        token = arriving_at.set(self._neighbours)
-        try:
-            delivery.args, particulars.kwargs = self._codec.unpack(Packed(extra.packed, attachments))
-        except BaseException as raised:
-            error = MalformedMessage(
-                f"its arguments cannot be unpickled on the runner: {describe(raised)}",
-                address=EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id),
-                method=delivery.message.name,
-            )
-            error.__cause__ = raised
-            return error
-        finally:
-            arriving_at.reset(token)
-        if attachments:
-            self._resolve_first(delivery, particulars)
-        return None
-
-    def _resolve_first(self, delivery: Delivery, particulars: Particulars) -> None:
-        """A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one."""
-        # An entity with a process of its own gets the reference, and the object there.
-        if not delivery.message.hosted.apart and needs_objects(
-            self._codec.attach, delivery.args, particulars.kwargs
-        ):
-            particulars.prepare = partial(resolved, self._codec.attach)
 
     def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
         """Let one entity go; False when it does not live, None when its shard is not served here (any more)."""
         hosted = self.host.hosted(entity_type)
         if hosted is None:
             return False  # its code was never needed here
-        _, epoch = self._granted(hosted.definition, entity_id)
+        _, epoch = self.admission.epoch_of(hosted.definition, entity_id)
         return None if epoch is None else self.host.dismiss(entity_type, entity_id)
 
     # -- entities of this process that send to each other
@@ -483,73 +333,15 @@ class Runner:
         """Whether messages of this process may leave it: only while the lease runs."""
         return self._now() < self.until
 
-    def take_locally(
-        self,
-        lane: SendingLane,
-        message: EntityResponse[Any],
-        sequence: int,
-        answered: Callable[..., None],
-        take_back: Callable[[SendingLane, int], None],
-    ) -> ShardId | None:
-        """Accept a message from this very process; returns the shard if it is not served here."""
-        origin = self._local_lanes.get(lane.outbound.number)
-        if origin is None:
-            origin = self._local_lanes[lane.outbound.number] = _LocalOrigin(
-                lane, self._local, self._codec, answered, take_back
-            )
-        route = message.route
-        name, method = route.kind.names
-        kind = self._kind(name, method)
-        now = self._now()
-        if not isinstance(kind, HostedMessage):
-            answered(lane, sequence, None, kind(route.entity_id))
-            return None
-        if type(route.entity_id) is int:
-            return self.broadcasts.sent_here(origin, self._local, sequence, kind, message)
-        shard, epoch = self._granted(kind.hosted.definition, route.entity_id)
-        if epoch is None:
-            return shard
-        activation = kind.hosted.live.get(route.entity_id)
-        if activation is None:
-            try:
-                activation = self.host.activate(kind.hosted, route.entity_id, shard[1], epoch, now)
-            except ActivationFailed as failed:
-                answered(lane, sequence, None, failed)
-                return None
-        deadline = message.deadline
-        if deadline is None:
-            deadline = message.sent_at + self._config.message_timeout_s
-        delivery = Delivery(origin, sequence, kind, route.entity_id, (), deadline, now)
-        cause = message.cause
-        chain = cause.chain_onwards() if cause is not None else ()
-        trace = cause.trace if cause is not None else None
-        if type(message.args) is Packed:
-            extra = Extras(message.args.data, None, chain, trace)
-            wrong = self._unpack(delivery, extra, message.args.attachments, now)
-            if wrong is not None:
-                answered(lane, sequence, None, wrong)
-                return None
-        else:
-            delivery.args = message.args
-            if cause is not None:
-                delivery.particulars = Particulars(chain, trace)
-        if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
-            self.hot.saw_one(name, route.entity_id, now)
-        if message.resent_as is not None:  # handed back by some runner, maybe by this one
-            delivery.particulars = delivery.particulars or Particulars()
-            delivery.particulars.first_id, delivery.particulars.counted = message.resent_as
-        refused = self.host.accept(delivery, activation)
-        if refused is not None:
-            answered(lane, sequence, None, refused)
-        else:
-            self._local[sequence] = delivery
-        return None
+    def cancel(self, delivery: Delivery, *, running: bool = True) -> None:
+        """Its sender wants a message no more.
 
-    def cancel_locally(self, sequence: int) -> None:
-        """The sender in this process wants the message no more."""
-        delivery = self._local.get(sequence)
-        if delivery is not None:
-            self._cancel(delivery)
+        :param running: also if it has started.
+        """
+        if isinstance(delivery, ShardBroadcast):
+            self.admission.broadcasts.cancel(delivery, running=running)
+        elif running or not delivery.started:
+            self.host.cancel(delivery)
 
     # -- the rest
 
@@ -569,7 +361,7 @@ class Runner:
         if lane.listener is not None:
             lane.listener()  # nothing will come any more; a process that wants to end waits for all its calls
         for delivery in list(lane.unanswered.values()):
-            self._cancel(delivery, running=False)
+            self.cancel(delivery, running=False)
 
     @property
     def lanes(self) -> int:
@@ -595,104 +387,8 @@ class Runner:
         healthy = self._now() < self.tenure.lease_end
         yield cluster.runners, {}, 1.0
         yield cluster.runners_healthy, {}, float(healthy)
-        yield cluster.shards, {}, float(len(self._grants) if healthy else 0)
+        yield cluster.shards, {}, float(len(self.admission.grants) if healthy else 0)
         yield cluster.singletons, {}, float(self.singletons.living() if healthy else 0)
-
-
-class _Odd:
-    """The messages of one frame that need a second look: in order, as the frame has them."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        lane: InboundLane,
-        frame: MessageFrame,
-        attachments: tuple[Any, ...],
-        kinds: list[HostedMessage | Callable[[str], Exception]],
-        deadline: float,
-        now: float,
-        behind: list[Delivery],
-    ) -> None:
-        self._behind = behind
-        self._runner = runner
-        self._lane = lane
-        self._frame = frame
-        self._attachments = attachments
-        self._kinds = kinds
-        self._deadline = deadline
-        self._now = now
-        self._used = 0
-        # After a refusal every shard must be asked for: nothing may overtake what was sent back.
-        self.careful = bool(lane.closed or lane.unwanted or runner.draining)
-
-    def take(self, position: int) -> bool:
-        """Take the message at this position; tells whether all after it need a look as well."""
-        lane, frame = self._lane, self._frame
-        sequence = frame.first + position
-        entity_id = frame.ids[position]
-        kind = frame.kind[position]
-        message = self._kinds[kind]
-        extra = frame.extras.get(position)
-        mine: tuple[Any, ...] = ()
-        if extra is not None and extra.references:
-            mine = self._attachments[self._used : self._used + extra.references]
-            self._used += extra.references
-        if sequence in lane.unwanted:
-            lane.unwanted.discard(sequence)
-            name, method = frame.kinds[kind]
-            address = EntityAddress(name, entity_id)
-            lane.fail(sequence, Cancelled(address=address, method=method, may_have_run=False))
-        elif not isinstance(message, HostedMessage):
-            lane.fail(sequence, message(entity_id))
-        elif type(entity_id) is int:  # a broadcast's part for a shard
-            args = frame.arguments[position]
-            if not self._runner.broadcasts.arrived(lane, sequence, message, entity_id, args, extra, mine):
-                self.careful = True
-        else:
-            args = frame.arguments[position] or ()
-            delivery = Delivery(lane, sequence, message, entity_id, args, self._deadline, self._now)
-            if not self._runner.settle_in(lane, delivery, extra, mine, careful=self.careful):
-                self.careful = True
-            elif sequence in lane.unanswered:
-                self._behind.append(delivery)
-        return self.careful
-
-
-class _LocalOrigin:
-    """Where answers go when the sender is this very process."""
-
-    def __init__(
-        self,
-        lane: SendingLane,
-        unanswered: dict[int, Delivery],
-        codec: Codec,
-        answered: Callable[..., None],
-        take_back: Callable[[SendingLane, int], None],
-    ) -> None:
-        self.sender = f"{lane.outbound.sender}/{lane.outbound.number}"
-        self._lane = lane
-        self._unanswered = unanswered
-        self._codec = codec
-        self._answered = answered
-        self._take_back = take_back
-
-    def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
-        if self._unanswered.pop(delivery.sequence, None) is None:
-            return
-        if error is None and type(value) not in Atoms:
-            try:
-                value = copied(value, self._codec)
-            except BaseException as raised:
-                error = MalformedMessage(
-                    f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
-                    method=delivery.message.name,
-                    may_have_run=True,
-                )
-        self._answered(self._lane, delivery.sequence, value, error)
-
-    def send_back(self, delivery: Delivery, shard: ShardId) -> None:
-        if self._unanswered.pop(delivery.sequence, None) is not None:
-            self._take_back(self._lane, delivery.sequence)
 
 
 def _done(future: asyncio.Future[None]) -> None:

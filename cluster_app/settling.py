@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster_app.envelope import AnswerFrame, Codec, Packed
-from cluster_app.reference import arriving_at
+from cluster_app.reference import unpacked_at
 from cluster_app.sending import SendingLane
 from entities.errors import ClusterError, HandlerError, MalformedMessage, Unknown, describe
 from entities.response import EntityResponse, Settlement
@@ -97,7 +97,7 @@ class Settling:
                 error = self._error(frame.errors[position], message)
             elif position in frame.packed:
                 try:
-                    value = self._unpack(Packed(frame.packed[position], mine))
+                    value = unpacked_at(self._here, self._codec, Packed(frame.packed[position], mine))
                 except BaseException as raised:  # its neighbours in the frame must still get theirs
                     error = MalformedMessage(
                         f"the reply cannot be unpickled here: {describe(raised)}",
@@ -107,16 +107,9 @@ class Settling:
                     error.__cause__ = raised
             end(settlement, message, None if error is not None else value, error, now)
 
-    def _unpack(self, packed: Packed) -> Any:
-        token = arriving_at.set(self._here)
-        try:
-            return self._codec.unpack(packed)
-        finally:
-            arriving_at.reset(token)
-
     def _error(self, data: bytes, message: EntityResponse[Any]) -> BaseException:
         try:
-            error = self._unpack(Packed(data))
+            error = unpacked_at(self._here, self._codec, Packed(data))
         except BaseException as raised:
             return HandlerError(f"its error cannot be unpickled here: {describe(raised)}", **about(message))
         return error if isinstance(error, ClusterError) else Unknown(repr(error), **about(message))

@@ -310,7 +310,7 @@ class _Memory:
         hot = hottest(
             found
             for memory in self._runners.values()
-            for found in memory.runner.hot.hottest(self._loop.time())
+            for found in memory.runner.admission.hot.hottest(self._loop.time())
         )
         return ClusterStatus(
             runners,

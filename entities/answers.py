@@ -14,13 +14,14 @@ from entities.errors import (
     Cancelled,
     ClusterError,
     HandlerError,
+    MalformedMessage,
     RunnerUnavailable,
     Timeout,
     describe,
 )
 from entities.handler_threads import RaisedOnThread
 
-__all__ = ["activation_failed", "address_of", "handler_failed", "unstarted"]
+__all__ = ["activation_failed", "address_of", "handler_failed", "unpicklable", "unstarted"]
 
 
 def address_of(delivery: Delivery) -> EntityAddress:
@@ -43,6 +44,16 @@ def unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
         address=address_of(delivery),
         method=delivery.message.name,
         may_have_run=False,
+    )
+
+
+def unpicklable(delivery: Delivery, value: object, raised: BaseException) -> MalformedMessage:
+    """The handler returned something that cannot travel."""
+    return MalformedMessage(
+        f"the reply, a {type(value).__name__}, cannot be pickled: {describe(raised)}",
+        address=address_of(delivery),
+        method=delivery.message.name,
+        may_have_run=True,
     )
 
 

@@ -1,0 +1,283 @@
+"""Which messages a runner lets in: those of a known type to a shard it holds.
+
+Decides over what comes by a lane and over what this process's own entities send, by the same rules. What becomes of a
+message that was let in is the entity host's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from cluster_app.broadcast_targets import BroadcastTargets
+from cluster_app.config import ClusterConfig
+from cluster_app.envelope import Codec, Extras, MessageFrame, Packed
+from cluster_app.grants import Epoch
+from cluster_app.hot_entities import HotEntities
+from cluster_app.inbound_lane import InboundLane
+from cluster_app.origin import Origin
+from cluster_app.outbound_lane import extras_of
+from cluster_app.reference import unpacked_at
+from cluster_app.resolved import needs_objects, resolved
+from cluster_app.shard import ShardId, shard_number
+from entities.activation import HostedMessage
+from entities.address import EntityAddress
+from entities.declaration import EntityDefinition
+from entities.delivery import Delivery, Particulars
+from entities.errors import ActivationFailed, Cancelled, MalformedMessage, RunnerNotRegistered, describe
+from entities.host import EntityHost, Neighbours
+from entities.intake import take_in
+from entities.response import EntityResponse
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """One runner's gate for messages.
+
+    :ivar grants: the shards that the runner holds.
+    :ivar draining: those of them that it is handing back: nothing more is let in.
+    :ivar unloadable: registered types whose code fails here, and why.
+    :ivar broadcasts: the entities of this runner, as broadcasts find them.
+    :ivar hot: the entities that get the most messages.
+    """
+
+    def __init__(
+        self,
+        runner_id: str,
+        config: ClusterConfig,
+        host: EntityHost,
+        codec: Codec,
+        neighbours: Neighbours,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+    ) -> None:
+        self.grants: Mapping[ShardId, Epoch] = {}
+        self.draining: set[ShardId] = set()
+        self.unloadable: dict[str, str] = {}
+        self.hot = HotEntities(now())
+        self._runner_id = runner_id
+        self._shards_per_group = config.shards_per_group
+        self._default_timeout_s = config.message_timeout_s
+        self._host = host
+        self._codec = codec
+        self._neighbours = neighbours
+        self._now = now
+        self.broadcasts = BroadcastTargets(host, loop, now, self.epoch, self._unpack)
+
+    def epoch(self, shard: ShardId) -> Epoch | None:
+        """Under which grant messages to a shard are let in; None when they are not."""
+        return None if shard in self.draining else self.grants.get(shard)
+
+    def epoch_of(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
+        """An entity's shard, and under which grant its messages are let in."""
+        number = shard_number(definition.name, entity_id, self._shards_per_group)
+        shard = ShardId(definition.options.group, number)
+        return shard, self.epoch(shard)
+
+    # -- by a lane
+
+    def take_frame(
+        self, lane: InboundLane, frame: MessageFrame, attachments: tuple[Any, ...], behind: list[Delivery]
+    ) -> None:
+        """Take the messages of a frame that is due.
+
+        :param behind: takes those that wait in mailboxes, or may.
+        """
+        now = self._now()
+        self.hot.saw(frame, now)
+        kinds = [self._message(name, method) for name, method in frame.kinds]
+        deadline = now + frame.timeout_s
+        odd = _Odd(self, lane, frame, attachments, kinds, deadline, now, behind)
+        take_in(
+            self._host.crew,
+            lane,
+            frame.first,
+            [kind if isinstance(kind, HostedMessage) else None for kind in kinds],
+            frame.kind,
+            frame.ids,
+            frame.arguments,
+            deadline,
+            now,
+            lane.unanswered,
+            odd.take,
+            particular=frame.extras,
+            careful=odd.careful,
+            behind=behind,
+        )
+
+    # -- from this very process
+
+    def take_locally(self, origin: Origin, message: EntityResponse[Any], sequence: int) -> ShardId | None:
+        """Take a message of this process's own sender; returns its shard if that is not served here."""
+        route = message.route
+        name, method = route.kind.names
+        kind = self._message(name, method)
+        if not isinstance(kind, HostedMessage):
+            origin.fail(sequence, kind(route.entity_id))
+            return None
+        now = self._now()
+        content = message.args
+        args = content if type(content) is tuple else None
+        attachments = content.attachments if type(content) is Packed else ()
+        # What an entity sends has a call chain and its caller's deadline: these are no rare extras here.
+        extra = extras_of(message, now)
+        if type(route.entity_id) is int:  # a broadcast's part for a shard
+            return self.broadcasts.arrived(origin, sequence, kind, route.entity_id, args, extra, attachments)
+        if not sequence * 2654435761 & 0xF0000000:  # one in 16, spread evenly
+            self.hot.saw_one(name, route.entity_id, now)
+        deadline = message.sent_at + self._default_timeout_s  # unless it has one of its own, among the extras
+        delivery = Delivery(origin, sequence, kind, route.entity_id, args or (), deadline, now)
+        return self.take(origin, delivery, extra, attachments, careful=bool(self.draining))
+
+    # -- by either way
+
+    def take(
+        self,
+        origin: Origin,
+        delivery: Delivery,
+        extra: Extras | None,
+        attachments: tuple[Any, ...],
+        *,
+        careful: bool,
+    ) -> ShardId | None:
+        """Take one message of a known type, whatever is particular about it; its shard if that is not served here.
+
+        :param careful: ask for the grant although the entity lives.
+        """
+        hosted = delivery.message.hosted
+        entity_id = delivery.entity_id
+        activation = hosted.live.get(entity_id)
+        if activation is None or careful:
+            shard, epoch = self.epoch_of(hosted.definition, entity_id)
+            if epoch is None or not origin.admits(shard, extra.stream if extra is not None else 0):
+                return shard
+            if activation is None:
+                try:
+                    activation = self._host.activate(
+                        hosted, entity_id, shard.number, epoch, delivery.accepted_at
+                    )
+                except ActivationFailed as failed:
+                    origin.fail(delivery.sequence, failed)
+                    return None
+        wrong: BaseException | None = None
+        if extra is not None:
+            wrong = self._unpack(delivery, extra, attachments, delivery.accepted_at)
+        wrong = wrong or self._host.accept(delivery, activation)
+        if wrong is not None:
+            origin.fail(delivery.sequence, wrong)
+        else:
+            origin.unanswered[delivery.sequence] = delivery
+        return None
+
+    def _message(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
+        """A declared message; or, by entity id, why there is none."""
+        hosted = self._host.hosted(name)
+        if hosted is None:
+            why = self.unloadable.get(name, "no such entity type is registered")
+            return lambda entity_id: RunnerNotRegistered(
+                why, address=EntityAddress(name, entity_id), runner=self._runner_id
+            )
+        message = hosted.messages.get(method)
+        if message is None:
+            return lambda entity_id: MalformedMessage(
+                "it is not a declared message", address=EntityAddress(name, entity_id), method=method
+            )
+        return message
+
+    def _unpack(
+        self, delivery: Delivery, extra: Extras, attachments: tuple[Any, ...], now: float
+    ) -> MalformedMessage | None:
+        delivery.particulars = particulars = Particulars(
+            extra.chain, extra.trace, extra.message_id, extra.counted
+        )
+        if extra.timeout_s is not None:
+            delivery.deadline = now + extra.timeout_s
+        if extra.packed is None:
+            return None
+        packed = Packed(extra.packed, attachments)
+        try:
+            delivery.args, particulars.kwargs = unpacked_at(self._neighbours, self._codec, packed)
+        except BaseException as raised:
+            error = MalformedMessage(
+                f"its arguments cannot be unpickled on the runner: {describe(raised)}",
+                address=EntityAddress(delivery.message.hosted.definition.name, delivery.entity_id),
+                method=delivery.message.name,
+            )
+            error.__cause__ = raised
+            return error
+        # A top-level reference to an object is that object to the handler, as in Ray; a nested one stays one. An entity
+        # with a process of its own gets the reference, and the object there.
+        attach = self._codec.attach
+        if (
+            attachments
+            and not delivery.message.hosted.apart
+            and needs_objects(attach, delivery.args, particulars.kwargs)
+        ):
+            particulars.prepare = partial(resolved, attach)
+        return None
+
+
+class _Odd:
+    """The messages of one frame that need a second look: in order, as the frame has them."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        lane: InboundLane,
+        frame: MessageFrame,
+        attachments: tuple[Any, ...],
+        kinds: list[HostedMessage | Callable[[str], Exception]],
+        deadline: float,
+        now: float,
+        behind: list[Delivery],
+    ) -> None:
+        self._behind = behind
+        self._admission = admission
+        self._lane = lane
+        self._frame = frame
+        self._attachments = attachments
+        self._kinds = kinds
+        self._deadline = deadline
+        self._now = now
+        self._used = 0
+        # After a refusal every shard must be asked for: nothing may overtake what was sent back.
+        self.careful = bool(lane.closed or lane.unwanted or admission.draining)
+
+    def take(self, position: int) -> bool:
+        """Take the message at this position; tells whether all after it need a look as well."""
+        lane, frame = self._lane, self._frame
+        sequence = frame.first + position
+        entity_id = frame.ids[position]
+        kind = frame.kind[position]
+        message = self._kinds[kind]
+        extra = frame.extras.get(position)
+        mine: tuple[Any, ...] = ()
+        if extra is not None and extra.references:
+            mine = self._attachments[self._used : self._used + extra.references]
+            self._used += extra.references
+        if sequence in lane.unwanted:
+            lane.unwanted.discard(sequence)
+            name, method = frame.kinds[kind]
+            address = EntityAddress(name, entity_id)
+            lane.fail(sequence, Cancelled(address=address, method=method, may_have_run=False))
+        elif not isinstance(message, HostedMessage):
+            lane.fail(sequence, message(entity_id))
+        else:
+            args = frame.arguments[position]
+            refused: ShardId | None
+            if type(entity_id) is int:  # a broadcast's part for a shard
+                refused = self._admission.broadcasts.arrived(
+                    lane, sequence, message, entity_id, args, extra, mine
+                )
+            else:
+                delivery = Delivery(lane, sequence, message, entity_id, args or (), self._deadline, self._now)
+                refused = self._admission.take(lane, delivery, extra, mine, careful=self.careful)
+                if sequence in lane.unanswered:
+                    self._behind.append(delivery)
+            if refused is not None:
+                lane.refuse(sequence, refused, extra.stream if extra is not None else 0)
+                self.careful = True
+        return self.careful
