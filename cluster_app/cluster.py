@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -16,6 +17,7 @@ from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.drain import DrainResult
 from cluster_app.reference import Reference, connections
+from cluster_app.registration import answer_to
 from cluster_app.room import Room
 from cluster_app.singletons import SINGLETON_ID, ask_to_keep
 from cluster_app.status import ClusterStatus
@@ -133,18 +135,10 @@ class Cluster:
         :raises ConnectionError: no coordinator answered within the default message timeout.
         """
         self._check_may_block("register")
-        heard = threading.Event()
-        refusals: list[BaseException | None] = []
-
-        def told(refusal: BaseException | None) -> None:
-            refusals.append(refusal)
-            heard.set()
-
-        self._client.register(define(entity_type), replace, told)
-        if not heard.wait(self._client.default_timeout_s):
-            raise ConnectionError(f"no coordinator answered within {self._client.default_timeout_s} s")
-        if refusals[0] is not None:
-            raise refusals[0]
+        register = partial(self._client.register, define(entity_type), replace)
+        refusal = answer_to(register, self._client.default_timeout_s)
+        if refusal is not None:
+            raise refusal
 
     def wait_ready(self, reference: Any, /) -> None:
         """Block until this connection has room for one more message to that entity and its lane."""

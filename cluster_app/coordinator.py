@@ -249,6 +249,11 @@ class Coordinator:
         """Where the shards are; None when nothing has changed since the known version."""
         return None if known_version == self.version else Routes(self.version, dict(self._ledger.owners))
 
+    def owner(self, shard: ShardId) -> str | None:
+        """The runner that a shard is granted to."""
+        found = self._ledger.owners.get(shard)
+        return None if found is None else found[0]
+
     def runners(self) -> list[RunnerView]:
         """Every runner known and not forgotten, by id."""
         return [r.view(len(self._ledger.grants_of(name))) for name, r in sorted(self._records.items())]

@@ -18,13 +18,13 @@ from cluster_app.kv import KeyValue
 from cluster_app.leadership import Leadership, NotLeading
 from cluster_app.roster import Roster
 from cluster_app.shard import ShardId, shard_number
+from cluster_app.timetable import EARLY_S
 from cluster_app.unknown_type import UnknownType
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
 __all__ = ["CoordinatorService"]
 
-_EARLY_S = 1e-6  # a timer may fire a hair before its time; waiting for the rest of it would spin
 _HOLD_ROUTES_S = 1.0
 
 
@@ -149,7 +149,8 @@ class CoordinatorService:
             if not future.done():
                 future.set_result(None)
 
-    async def _change(self, within_s: float) -> None:
+    async def change(self, within_s: float) -> None:
+        """Wait for a change of who holds what, at most so many seconds."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._changed.append(future)
         timer = self._loop.call_later(within_s, _done, future)
@@ -167,8 +168,8 @@ class CoordinatorService:
         if lease.lease_s == 0 or lease.grants is not None:
             return lease
         until = self._now() + self.config.lease_s / 4
-        while not self.coordinator.has_news(renewal) and (left := until - self._now()) > _EARLY_S:
-            await self._change(left)
+        while not self.coordinator.has_news(renewal) and (left := until - self._now()) > EARLY_S:
+            await self.change(left)
         lease = self.coordinator.renew(renewal, self._now())
         self._settle()
         return lease
@@ -204,17 +205,13 @@ class CoordinatorService:
         views = self.coordinator.runners()
         return {view.runner_id: view.shards for view in views if view.runner_id in wanted and view.shards}
 
-    async def change(self, within_s: float) -> None:
-        """Wait for a change of who holds what, at most so many seconds."""
-        await self._change(within_s)
-
     # -- clients
 
     async def routes(self, known_version: int) -> Routes | None:
         """Where the shards are; held for a while if that is what the client knows already."""
         routes = self.coordinator.routes(known_version)
         if routes is None:
-            await self._change(_HOLD_ROUTES_S)
+            await self.change(_HOLD_ROUTES_S)
             routes = self.coordinator.routes(known_version)
         return routes
 
@@ -226,10 +223,8 @@ class CoordinatorService:
         shipped = self._types.get(entity_type)
         if shipped is None:
             raise UnknownType(entity_type, self.type_names())
-        shard = ShardId(shipped.group, shard_number(entity_type, entity_id, self.config.shards_per_group))
-        routes = self.coordinator.routes()
-        found = None if routes is None else routes.owners.get(shard)
-        return None if found is None else found[0]
+        number = shard_number(entity_type, entity_id, self.config.shards_per_group)
+        return self.coordinator.owner(ShardId(shipped.group, number))
 
     def type_names(self) -> list[str]:
         """The names of all registered types."""

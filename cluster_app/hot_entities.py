@@ -99,7 +99,9 @@ class HotEntities:
     def _window(self, now: float) -> _Window:
         current = self._current
         if now - current.since >= _WINDOW_S:
-            self._before, self._current = current, _Window(now)
+            lately = now - current.since < 2 * _WINDOW_S
+            self._before = current if lately else _Window(now - _WINDOW_S)
+            self._current = _Window(now)
             return self._current
         return current
 

@@ -70,6 +70,7 @@ class OutboundLane:
         in_flight = self.in_flight
         take = self.queue.popleft
         size = 0
+        sized: Packed | None = None
         youngest = 0.0
         for _ in range(min(len(self.queue), self._max_messages)):
             message = take()
@@ -90,7 +91,11 @@ class OutboundLane:
                 if isinstance(content, Packed):
                     arguments.append(None)
                     attachments.extend(content.attachments)
-                    size += len(content.data)
+                    if (
+                        content is not sized
+                    ):  # the parts of a broadcast share theirs, and a frame holds it once
+                        size += len(content.data)
+                        sized = content
                 else:
                     arguments.append(content)
                 extras[len(ids) - 1] = extra

@@ -15,7 +15,6 @@ from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
 from cluster_app.status import ClusterStatus, CoordinatorStatus, HotEntity, RunnerStatus, hottest
-from cluster_app.unknown_type import UnknownType
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
@@ -33,19 +32,24 @@ class RayBackend:
         self._end = end
 
     def _ask(self, method: str, *args: Any, within_s: float = 15.0) -> Any:
-        """Call the coordinator, through its restarts."""
+        """Call the coordinator, through its restarts. An error that it returns is a refusal, and raised: what is raised
+        there may also be a failed call."""
         deadline = time.monotonic() + within_s
         while True:
             coordinator = find_actor(COORDINATOR, self._namespace)
             try:
                 if coordinator is not None:
-                    return ray.get(getattr(coordinator, method).remote(*args), timeout=within_s)
+                    told = ray.get(getattr(coordinator, method).remote(*args), timeout=within_s)
+                    break
             except RayError as error:
                 if time.monotonic() > deadline:
                     raise ConnectionError(f"the coordinator did not answer: {error}") from error
             if time.monotonic() > deadline:
                 raise ConnectionError(f"no coordinator in namespace {self._namespace!r}: was it shut down?")
             time.sleep(0.05)
+        if isinstance(told, Exception):
+            raise told
+        return told
 
     def status(self) -> ClusterStatus:
         """Who is where, now."""
@@ -68,8 +72,8 @@ class RayBackend:
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """The public attributes of every living entity of a type, by id, chunk by chunk from each runner."""
         told: set[str] = set()  # an entity may move to a runner that is asked later
-        for runner in self.status().runners:
-            actor = find_actor(runner.id, self._namespace)
+        for runner_id in self._ask("runner_ids"):
+            actor = find_actor(runner_id, self._namespace)
             if actor is None:
                 continue
             living: list[str] = self._from_runner(actor.living_ids, [], type_name)
@@ -86,8 +90,8 @@ class RayBackend:
     def live(self, type_name: str) -> Iterator[str]:
         """The ids of the living entities of a type, runner by runner."""
         told: set[str] = set()  # an entity may move to a runner that is asked later
-        for runner in self.status().runners:
-            actor = find_actor(runner.id, self._namespace)
+        for runner_id in self._ask("runner_ids"):
+            actor = find_actor(runner_id, self._namespace)
             living: list[str] = [] if actor is None else self._from_runner(actor.living_ids, [], type_name)
             for entity_id in living:
                 if entity_id not in told:
@@ -103,8 +107,6 @@ class RayBackend:
         deadline = time.monotonic() + _BETWEEN_RUNNERS_S
         while True:
             owner = self._ask("owner", type_name, entity_id)
-            if isinstance(owner, UnknownType):
-                raise owner
             if owner is not None:
                 actor = find_actor(owner, self._namespace)
                 if actor is None:
@@ -131,20 +133,17 @@ class RayBackend:
         """Begin a drain, and wait until its runners hold nothing."""
         started = time.monotonic()
         choice = self._ask("drain", target)
-        if isinstance(choice, Exception):
-            raise choice
         runners = list(choice.runners)
-        while held := self._ask("held", runners, 1.0):
-            if time.monotonic() - started >= timeout_s:
+        until = started + timeout_s
+        while held := self._ask("held", runners, min(1.0, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
                 raise DrainTimeout(choice.target, timeout_s, held, self._ask("running", list(held)))
         seconds = time.monotonic() - started
         return DrainResult(choice.target, tuple(runners), sum(choice.runners.values()), seconds)
 
     def undrain(self, node_id: str) -> None:
         """Let a drained node have runners again."""
-        refusal = self._ask("undrain", node_id)
-        if refusal is not None:
-            raise refusal
+        self._ask("undrain", node_id)
 
     def shutdown(self) -> None:
         """Remove coordinator, runners and agents."""

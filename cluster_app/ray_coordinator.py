@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import pickle
 import uuid
@@ -24,6 +25,7 @@ from cluster_app.ray_calls import actor_names, boottime, find_actor
 from cluster_app.ray_kv import RayKeyValue
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_staff import RayStaff, living_nodes
+from cluster_app.runner_record import RunnerView
 from cluster_app.unknown_type import UnknownType
 from cluster_app.version import __version__
 from observe.recorder import Recorder
@@ -171,14 +173,10 @@ class CoordinatorActor:
         runners: list[dict[str, Any]] = []
         entities: dict[str, int] = {}
         hot: list[tuple[str, str, float, float]] = []
-        for view in service.coordinator.runners():
-            if view.runner_id in self._staff.dead:
-                continue
-            handle = find_actor(view.runner_id, self._namespace)
-            state: dict[str, Any] = {"entities": {}, "lanes": 0, "hot": []}
-            if handle is not None:
-                with contextlib.suppress(RayError, TimeoutError):
-                    state = await asyncio.wait_for(handle.state.remote(), 2.0)
+        views = self._living(service)
+        silent = {"entities": {}, "lanes": 0, "hot": []}
+        states = await asyncio.gather(*(self._told_by(view.runner_id, "state", silent) for view in views))
+        for view, state in zip(views, states, strict=True):
             hot.extend(state["hot"])
             for name, live in state["entities"].items():
                 entities[name] = entities.get(name, 0) + live
@@ -204,6 +202,21 @@ class CoordinatorActor:
             "version": __version__,
         }
 
+    async def runner_ids(self) -> list[str]:
+        """The runners that are not proven dead."""
+        return [view.runner_id for view in self._living(await self._begun())]
+
+    def _living(self, service: CoordinatorService) -> list[RunnerView]:
+        return [view for view in service.coordinator.runners() if view.runner_id not in self._staff.dead]
+
+    async def _told_by(self, runner_id: str, method: str, otherwise: Any) -> Any:
+        """What a runner answers; `otherwise` if it does not, soon."""
+        handle = find_actor(runner_id, self._namespace)
+        if handle is not None:
+            with contextlib.suppress(RayError, TimeoutError):
+                return await asyncio.wait_for(getattr(handle, method).remote(), 2.0)
+        return otherwise
+
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""
         await self._begun()
@@ -219,9 +232,8 @@ class CoordinatorActor:
     async def drain(self, target: str) -> DrainChoice | Exception:
         """Begin to empty a node or runner; the refusal, if it is one."""
         service = await self._begun()
-        views = [view for view in service.coordinator.runners() if view.runner_id not in self._staff.dead]
         try:
-            choice = chosen(target, await living_nodes(), views, service.drained)
+            choice = chosen(target, await living_nodes(), self._living(service), service.drained)
         except (ValueError, DrainRefused) as refusal:
             return refusal
         if choice.node_id is None:
@@ -252,13 +264,8 @@ class CoordinatorActor:
 
     async def running(self, runner_ids: list[str]) -> list[str]:
         """What runs on these runners."""
-        running: list[str] = []
-        for runner_id in runner_ids:
-            handle = find_actor(runner_id, self._namespace)
-            if handle is not None:
-                with contextlib.suppress(RayError, TimeoutError):
-                    running += await asyncio.wait_for(handle.running.remote(), 2.0)
-        return running
+        told = await asyncio.gather(*(self._told_by(runner_id, "running", []) for runner_id in runner_ids))
+        return list(itertools.chain(*told))
 
     async def stop(self) -> None:
         """End the service: let entities go, end runners and agents, remove what is stored."""

@@ -17,11 +17,28 @@ from entities.declaration import EntityDefinition
 from entities.errors import RunnerNotRegistered
 from entities.response import EntityResponse
 
-__all__ = ["Registration"]
+__all__ = ["Registration", "answer_to"]
 
 _ASK_AGAIN_S = 0.1
 
 Told = Callable[[BaseException | None], None]
+
+
+def answer_to(ask: Callable[[Told], None], within_s: float) -> BaseException | None:
+    """Block for what the coordinator says to a question: a refusal, or None; ConnectionError if it does not answer."""
+    heard = threading.Event()
+    refusals: list[BaseException | None] = []
+
+    def told(refusal: BaseException | None) -> None:
+        refusals.append(refusal)
+        heard.set()
+
+    ask(told)
+    return (
+        refusals[0]
+        if heard.wait(within_s)
+        else ConnectionError(f"no coordinator answered within {within_s:g} s")
+    )
 
 
 class Registration:

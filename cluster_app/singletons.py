@@ -17,7 +17,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster_app.grants import Epoch
+from cluster_app.registration import answer_to
 from cluster_app.shard import ShardId, shard_number
+from cluster_app.timetable import EARLY_S
 from entities.activation import Activation, Phase
 from entities.declaration import EntityDefinition
 from entities.errors import ActivationFailed
@@ -33,7 +35,6 @@ SINGLETON_ID = "singleton"
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 30.0
-_EARLY_S = 1e-6  # timers may fire a hair before their time
 _ASK_AGAIN_S = 0.1
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Singletons:
                 activation.keep_until = math.inf
                 if activation.phase is Phase.ACTIVE:
                     self._put_off.pop(name, None)
-            elif name not in self._put_off or self._now() + _EARLY_S >= self._put_off[name][0]:
+            elif name not in self._put_off or self._now() + EARLY_S >= self._put_off[name][0]:
                 self._start(name, shard, epoch)
 
     def living(self) -> int:
@@ -162,24 +163,11 @@ def ask_to_keep(client: Client, definition: EntityDefinition) -> None:
         _go_on_asking(client, definition, asyncio.get_running_loop(), until)
         return
     deadline = time.monotonic() + client.default_timeout_s
-    while (refusal := _asked(client, definition, deadline - time.monotonic())) is not None:
+    keep = partial(client.keep, definition)
+    while (refusal := answer_to(keep, deadline - time.monotonic())) is not None:
         if not isinstance(refusal, ConnectionError) or time.monotonic() >= deadline:
             raise refusal
         time.sleep(_ASK_AGAIN_S)
-
-
-def _asked(client: Client, definition: EntityDefinition, within_s: float) -> BaseException | None:
-    heard = threading.Event()
-    refusals: list[BaseException | None] = []
-
-    def told(refusal: BaseException | None) -> None:
-        refusals.append(refusal)
-        heard.set()
-
-    client.keep(definition, told)
-    if heard.wait(within_s):
-        return refusals[0]
-    return ConnectionError(f"no coordinator answered within {client.default_timeout_s} s")
 
 
 def _go_on_asking(

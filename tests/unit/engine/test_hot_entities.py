@@ -64,6 +64,15 @@ def test_what_has_cooled_down_is_forgotten() -> None:
     assert hot.hottest(60.0) == []
 
 
+def test_what_came_before_a_long_silence_is_forgotten_at_once() -> None:
+    """Nobody need have asked meanwhile; and a message after it counts as one in ten seconds at least."""
+    hot = HotEntities(0.0)
+    hot.saw(frame(["then"] * 10), 1.0)
+    assert hot.hottest(3600.0) == []
+    hot.saw(frame(["now"]), 3600.0)
+    assert [(found.id, found.messages_per_s) for found in hot.hottest(3600.0)] == [("now", 1 / 10)]
+
+
 def test_ten_of_each_runner_and_twenty_in_all() -> None:
     """What a status shows is short, and sorted over the runners."""
     found = []
