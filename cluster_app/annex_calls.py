@@ -108,8 +108,8 @@ class Link(Protocol):
         """Wait for news, or for the time to lend anew."""
         ...
 
-    async def states(self) -> bytes:
-        """The entity's public attributes, as `read_states` writes them."""
+    async def states(self) -> dict[str, Any] | None:
+        """The entity's public attributes, as they travel; None once it has been let go."""
         ...
 
     async def leave(self, reason: str) -> Left:

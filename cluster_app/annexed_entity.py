@@ -14,19 +14,19 @@ from functools import partial
 from typing import Any
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
-from cluster_app.entity_states import read_states
+from cluster_app.entity_states import state_of
 from cluster_app.envelope import Atoms, Codec
 from cluster_app.lent_lease import LentLease
 from cluster_app.reference import unpacked_at
 from cluster_app.resolved import needs_objects, resolved
-from entities.activation import Activation
+from entities.activation import Activation, Phase
 from entities.address import EntityAddress
 from entities.annex import Left
 from entities.answers import activation_failed, unpicklable
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery, Particulars, current_hook
 from entities.demand import NO_DEMAND
-from entities.errors import ActivationFailed, MalformedMessage, describe
+from entities.errors import ActivationFailed, Cancelled, MalformedMessage, describe
 from entities.host import EntityHost, Neighbours
 from observe.recorder import Recorder
 
@@ -73,6 +73,7 @@ class AnnexedEntity:
         self.host.went = loop.create_future()
         self.host.ask_out, self.host.ask_for_timer = self._ask_out, self._ask_for_timer
         self._activation: Activation
+        self._unwanted: set[int] = set()  # cancelled before it was their turn
         self._running: dict[int, Delivery] = {}
         self._next_call = 0
         self._early: dict[int, asyncio.Future[None]] = {}
@@ -125,11 +126,12 @@ class AnnexedEntity:
         self.lease.lend(call.lent)
         while call.number > self._next_call:
             await self._early.setdefault(call.number, self._loop.create_future())
-        self._next_call += 1
-        following = self._early.pop(self._next_call, None)
-        if following is not None:
-            following.set_result(None)
         address = EntityAddress(self._tenancy.entity_type, self._tenancy.entity_id)
+        if call.number < self._next_call:  # cancelled before it was its turn
+            unwanted = Cancelled(address=address, method=call.method, may_have_run=False)
+            return Reply(self.lease.mark(), error=self._codec.pack_error(unwanted))
+        self._next_call += 1
+        self._turn()
         answer: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
         hosted = self._activation.hosted
         now = self._now()
@@ -177,6 +179,24 @@ class AnnexedEntity:
         delivery = self._running.get(number)
         if delivery is not None:
             self.host.cancel(delivery)
+        elif (
+            number >= self._next_call
+        ):  # it comes later, or never: calls overtake each other, and can fail to leave
+            self._unwanted.add(number)
+            self._turn()
+
+    def _turn(self) -> None:
+        """Let the next message begin that is wanted, if it is here."""
+        while self._next_call in self._unwanted:
+            self._unwanted.discard(self._next_call)
+            self._wake(self._next_call)
+            self._next_call += 1
+        self._wake(self._next_call)
+
+    def _wake(self, number: int) -> None:
+        waiting = self._early.pop(number, None)
+        if waiting is not None:
+            waiting.set_result(None)
 
     # -- its owner
 
@@ -196,9 +216,10 @@ class AnnexedEntity:
         timers, self._timers = tuple(self._timers), []
         return News(self.lease.mark(), wants_out, self._over, timers)
 
-    def states(self) -> bytes:
-        """The entity's public attributes, as `read_states` writes them."""
-        return read_states(self.host, self._tenancy.entity_type, [self._tenancy.entity_id])[1]
+    def states(self) -> dict[str, Any] | None:
+        """The entity's public attributes, as they travel; None once it has been let go."""
+        lives = self._activation.phase not in (Phase.STARTING, Phase.GONE)
+        return state_of(self._activation.entity) if lives else None
 
     async def leave(self, reason: str) -> Left:
         """Let the entity go; or, asked to for idleness only, say how long it wants to stay."""

@@ -290,7 +290,7 @@ class Cluster:
 
 
 class InsideCluster(Cluster):
-    """A connection as entities get it: it is their runner's own, so leaving it ends nothing."""
+    """A connection as entities get it: it is their process's own, so leaving it ends nothing."""
 
     def close(self) -> None:
         """Do nothing: the runner goes on."""

@@ -20,6 +20,7 @@ from cluster_app import own_modules
 from cluster_app.carrying import carried, forget_ways, open_class, travels_by_nature, write_class
 from entities.declaration import EntityDefinition, define
 from entities.errors import describe
+from entities.source import is_ours
 
 __all__ = [
     "Conditions",
@@ -156,7 +157,7 @@ def check_runtime_env(
     """
     # One with a process of its own gets that there.
     option = definition.options.runtime_env if definition.options.hosting != "actor" else None
-    if own_modules.is_ours(definition.cls.__module__):
+    if is_ours(definition.cls.__module__):
         job = {}  # it needs nothing that a job brings
     for asking, wanted, keys in (
         ("this job", job, _ENVIRONMENT),

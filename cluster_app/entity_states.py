@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cluster_app.envelope import Atoms, Codec
-from entities.activation import Phase
+from entities.activation import Activation, Phase
 from entities.annex import AnnexLost
 from entities.entity_class import Entity
 from entities.host import EntityHost
 
-__all__ = ["CHUNK", "living_ids", "read_states", "read_states_apart", "states_from"]
+__all__ = ["CHUNK", "living_ids", "read_states", "state_of", "states_from"]
 
 CHUNK = 1_000  # entities asked for at a time: a runner's event loop has a turn after some milliseconds
 _CHUNK_BYTES = 4_000_000  # what is read at a time once states are large
@@ -38,53 +38,47 @@ def living_ids(host: EntityHost, entity_type: str) -> list[str]:
     return [] if hosted is None else list(hosted.live)
 
 
-def read_states(host: EntityHost, entity_type: str, ids: Sequence[str]) -> tuple[int, bytes]:
+async def read_states(host: EntityHost, entity_type: str, ids: Sequence[str]) -> tuple[int, bytes]:
     """How many of these ids were looked at, from the first, and the states of those that live, pickled."""
-    hosted = host.hosted(entity_type)
-    live = {} if hosted is None else hosted.live
     found: list[tuple[str, dict[str, Any]]] = []
     size = looked_at = 0
     for entity_id in ids:
         looked_at += 1
-        activation = live.get(entity_id)
-        if activation is None:
+        hosted = host.hosted(entity_type)
+        activation = None if hosted is None else hosted.live.get(entity_id)
+        state = None if activation is None else await _state_of(activation)
+        if state is None:
             continue  # let go since its id was told
-        state: dict[str, Any] = {}
-        for name, value in _public(activation.entity):
-            if type(value) not in Atoms:
-                value = _packed(value)
-            if isinstance(value, _Pickled):
-                size += len(value.data)
-            elif isinstance(value, str | bytes):
-                size += len(value)
-            state[name] = value
         found.append((entity_id, state))
+        size += sum(map(_size, state.values()))
         if size > _CHUNK_BYTES:
             break
     return looked_at, pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-async def read_states_apart(host: EntityHost, entity_type: str, ids: Sequence[str]) -> tuple[int, bytes]:
-    """The same as `read_states` for entities that each have a process of their own, which is asked."""
-    hosted = host.hosted(entity_type)
-    live = {} if hosted is None else hosted.live
-    found: list[Any] = []
-    size = looked_at = 0
-    for entity_id in ids:
-        looked_at += 1
-        activation = live.get(entity_id)
-        if activation is None or activation.phase is Phase.STARTING or not activation.hosted.apart:
-            continue  # the last: of older code, which had none
-        annex: Any = activation.entity
-        try:
-            data: bytes = await annex.states()
-        except AnnexLost:
-            continue
-        found.extend(pickle.loads(data))
-        size += len(data)
-        if size > _CHUNK_BYTES:
-            break
-    return looked_at, pickle.dumps(found, protocol=pickle.HIGHEST_PROTOCOL)
+async def _state_of(activation: Activation) -> dict[str, Any] | None:
+    """What an entity holds; one with a process of its own is asked there."""
+    if not activation.hosted.apart:
+        return state_of(activation.entity)
+    if activation.phase is Phase.STARTING:
+        return None
+    annex: Any = activation.entity
+    try:
+        state: dict[str, Any] | None = await annex.states()
+    except AnnexLost:
+        return None
+    return state
+
+
+def state_of(entity: Entity) -> dict[str, Any]:
+    """The public attributes of an entity of this process, as they travel."""
+    return {name: value if type(value) in Atoms else _packed(value) for name, value in _public(entity)}
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, _Pickled):
+        return len(value.data)
+    return len(value) if isinstance(value, str | bytes) else 0
 
 
 def states_from(data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:

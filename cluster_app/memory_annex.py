@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
@@ -17,10 +16,9 @@ from cluster_app.envelope import Codec
 from cluster_app.exchange import Transport
 from cluster_app.lent_lease import LentWay
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.owned_annex import OwnedAnnex
+from cluster_app.owned_annex import OwnedAnnexes
 from cluster_app.runner import Runner
 from cluster_app.stepped_loop import SteppedLoop
-from entities.activation import Activation
 from entities.annex import AnnexLost, Left
 from entities.declaration import EntityDefinition
 from observe.recorder import Recorder
@@ -30,7 +28,7 @@ __all__ = ["MemoryAnnexes"]
 T = TypeVar("T")
 
 
-class MemoryAnnexes:
+class MemoryAnnexes(OwnedAnnexes):
     """The processes of one runner's entities.
 
     :param awake: set while the runner goes on.
@@ -57,33 +55,7 @@ class MemoryAnnexes:
         self.awake = awake
         self.report = report
         self.processes: dict[str, _Process] = {}  # by address
-        self._runner = runner
-        self._neighbours = neighbours
-        self._numbers = itertools.count(1)
-
-    def annex(
-        self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]
-    ) -> OwnedAnnex:
-        """See `entities.annex.Annexes`."""
-        definition = activation.hosted.definition
-        tenancy = Tenancy(
-            f"{self._runner.runner_id}/{next(self._numbers)}",
-            definition.name,
-            activation.entity_id,
-            activation.shard,
-            activation.epoch,
-        )
-        link = _MemoryLink(self, tenancy, definition)
-        return OwnedAnnex(
-            link,
-            self._runner,
-            self.loop.time,
-            Codec(),
-            self._neighbours,
-            lost,
-            wants_out,
-            partial(activation.hosted.host.repeat, activation),
-        )
+        super().__init__(runner, loop.time, Codec(), neighbours, partial(_MemoryLink, self))
 
     def flush(self) -> None:
         """Report what the living processes have counted so far."""
@@ -182,8 +154,8 @@ class _MemoryLink:
     async def news(self, lent: Lent) -> News:
         return await self._ask(lambda entity: entity.news(lent))
 
-    async def states(self) -> bytes:
-        async def read(entity: AnnexedEntity) -> bytes:
+    async def states(self) -> dict[str, Any] | None:
+        async def read(entity: AnnexedEntity) -> dict[str, Any] | None:
             return entity.states()
 
         return await self._ask(read)

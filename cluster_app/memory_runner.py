@@ -13,7 +13,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.directory import Directory
-from cluster_app.entity_states import living_ids, read_states, read_states_apart
+from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Request, RunnerGone, Told, Transport
 from cluster_app.leadership import NotLeading
@@ -204,11 +204,7 @@ class MemoryRunner:
         ids = living_ids(host, entity_type)
         while ids:
             self._check_answers()
-            hosted = host.hosted(entity_type)
-            if hosted is not None and hosted.apart:
-                looked_at, data = await read_states_apart(host, entity_type, ids)
-            else:
-                looked_at, data = read_states(host, entity_type, ids)
+            looked_at, data = await read_states(host, entity_type, ids)
             chunks.append(data)
             del ids[:looked_at]
         return chunks

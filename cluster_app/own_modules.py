@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from entities.source import is_installed
+from entities.source import is_installed, is_ours
 
 __all__ = [
     "are_loaded",
@@ -25,14 +25,12 @@ __all__ = [
     "by_value",
     "heard",
     "is_driving",
-    "is_ours",
     "missing",
     "pin",
     "related",
     "to_ask",
 ]
 
-_OURS = {"cluster_app", "entities", "observe"}
 _BEGAN = time.time()
 
 _sources: dict[str, str] = {}  # of loaded modules, as they were when first looked at
@@ -189,11 +187,6 @@ def _written_at(path: str) -> float:
     except OSError:
         return float("inf")
     return max(status.st_mtime, status.st_ctime)
-
-
-def is_ours(name: str) -> bool:
-    """Whether a module comes with this project, and so is at every runner, in this very version."""
-    return _top(name) in _OURS
 
 
 def _top(name: str) -> str:

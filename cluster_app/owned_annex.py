@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
-from cluster_app.annex_calls import Call, Lent, Link, Reply
+from cluster_app.annex_calls import Call, Lent, Link, Reply, Tenancy
 from cluster_app.envelope import Codec, Packed
 from cluster_app.reference import unpacked_at
+from entities.activation import Activation
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.answers import address_of
 from entities.crew import Gate
+from entities.declaration import EntityDefinition
 from entities.delivery import Delivery
 from entities.errors import ActivationFailed, ClusterError, HandlerError, MalformedMessage, Unknown, describe
+from entities.host import Neighbours
 
-__all__ = ["OwnedAnnex"]
+__all__ = ["OwnedAnnex", "OwnedAnnexes"]
 
 _GRACE_S = 5.0  # an entity that has gone leaves its process in good order, if it does so in time
 
@@ -128,6 +133,9 @@ class OwnedAnnex:
         except AnnexLost:
             self.ended = True
             raise
+        except BaseException:
+            self._link.cancel(number)  # it may never have left, and those behind it must not wait for it
+            raise
         finally:
             del self._numbers[delivery]
         return self._ended_with(reply)
@@ -154,8 +162,8 @@ class OwnedAnnex:
         if number is not None:
             self._link.cancel(number)
 
-    async def states(self) -> bytes:
-        """The entity's public attributes, as `read_states` writes them."""
+    async def states(self) -> dict[str, Any] | None:
+        """The entity's public attributes, as they travel; None once it has been let go."""
         return await self._link.states()
 
     # -- its end
@@ -185,3 +193,54 @@ def _heard(answer: asyncio.Future[Any]) -> None:
 
 def _malformed(delivery: Delivery, detail: str) -> MalformedMessage:
     return MalformedMessage(detail, address=address_of(delivery), method=delivery.message.name)
+
+
+class Owner(Gate, Protocol):
+    """A runner, as its annexes know it: whose right to run they are lent."""
+
+    runner_id: str
+
+
+class OwnedAnnexes:
+    """The annexes of one runner.
+
+    :param link: gives the way to a process that is still to be started.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        now: Callable[[], float],
+        codec: Codec,
+        neighbours: Neighbours,
+        link: Callable[[Tenancy, EntityDefinition], Link],
+    ) -> None:
+        self._link = link
+        self._owner = owner
+        self._now = now
+        self._codec = codec
+        self._neighbours = neighbours
+        self._numbers = itertools.count(1)
+
+    def annex(
+        self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]
+    ) -> OwnedAnnex:
+        """See `entities.annex.Annexes`."""
+        definition = activation.hosted.definition
+        tenancy = Tenancy(
+            f"{self._owner.runner_id}/{next(self._numbers)}",
+            definition.name,
+            activation.entity_id,
+            activation.shard,
+            activation.epoch,
+        )
+        return OwnedAnnex(
+            self._link(tenancy, definition),
+            self._owner,
+            self._now,
+            self._codec,
+            self._neighbours,
+            lost,
+            wants_out,
+            partial(activation.hosted.host.repeat, activation),
+        )

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,12 +21,11 @@ from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
 from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.owned_annex import OwnedAnnex
+from cluster_app.owned_annex import OwnedAnnexes
 from cluster_app.ray_calls import agent_name, boottime, find_actor
 from cluster_app.ray_entity import EntityActor, read_reply, write_call
 from cluster_app.ray_hindrance import hindrance
 from cluster_app.runner import Runner
-from entities.activation import Activation
 from entities.address import EntityAddress
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.declaration import EntityDefinition
@@ -49,7 +46,7 @@ def actor_name(address: EntityAddress) -> str:
     return f"entity-{readable}"
 
 
-class RayAnnexes:
+class RayAnnexes(OwnedAnnexes):
     """The processes of one runner's entities.
 
     :ivar shipped: the pickled code of each type, by digest.
@@ -73,36 +70,9 @@ class RayAnnexes:
         self.node_id = node_id
         self.shipped: dict[str, bytes] = {}
         self.unburied: dict[EntityAddress, asyncio.Future[None]] = {}
-        self._runner = runner
-        self._codec = codec
-        self._neighbours = neighbours
-        self._numbers = itertools.count(1)
+        super().__init__(runner, boottime, codec, neighbours, partial(_RayLink, self))
         self._classes: dict[str, Any] = {}
         self._agent: Any = None
-
-    def annex(
-        self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]
-    ) -> OwnedAnnex:
-        """See `entities.annex.Annexes`."""
-        definition = activation.hosted.definition
-        tenancy = Tenancy(
-            f"{self.runner_id}/{next(self._numbers)}",
-            definition.name,
-            activation.entity_id,
-            activation.shard,
-            activation.epoch,
-        )
-        link = _RayLink(self, tenancy, definition)
-        return OwnedAnnex(
-            link,
-            self._runner,
-            boottime,
-            self._codec,
-            self._neighbours,
-            lost,
-            wants_out,
-            partial(activation.hosted.host.repeat, activation),
-        )
 
     def agent(self) -> Any:
         """The agent of this node; None while there is none. May block for a call to the GCS."""
@@ -250,9 +220,9 @@ class _RayLink:
             raise AnnexLost from failed
         return told
 
-    async def states(self) -> bytes:
-        data: bytes = await self._ask("states")
-        return data
+    async def states(self) -> dict[str, Any] | None:
+        state: dict[str, Any] | None = await self._ask("states")
+        return state
 
     # -- its end
 

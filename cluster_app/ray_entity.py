@@ -189,8 +189,8 @@ class EntityActor:
             await self._loop.run_in_executor(None, self._end)
         return left
 
-    async def states(self) -> bytes:
-        """The entity's public attributes; see `read_states`."""
+    async def states(self) -> dict[str, Any] | None:
+        """The entity's public attributes, as they travel; None once it has been let go."""
         return self._entity.states()
 
     def _end(self) -> None:
@@ -198,15 +198,7 @@ class EntityActor:
         self._reporter.end()
 
     def _flush(self) -> None:
-        if not self._ready:
-            return
-
-        async def flush() -> None:
-            self._entity.flush()
-
-        if threading.get_ident() in response.RUNNER_THREADS:
-            self._entity.flush()
-        else:
-            # A handler that blocks its own process keeps nobody from counting.
-            asyncio.run_coroutine_threadsafe(flush(), self._loop)
-        self._client.flush()
+        if self._ready:
+            # Not waited for: a handler that blocks its own process keeps nobody from counting.
+            self._loop.call_soon_threadsafe(self._entity.flush)
+            self._client.flush()

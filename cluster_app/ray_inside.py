@@ -1,6 +1,6 @@
 """A connection as entities get it: it is their process's own.
 
-Made when an entity first connects, for few do, and what it takes need not be loaded before.
+In a process of one entity it is made when that first connects, for few do, and what it takes need not be loaded before.
 """
 
 from __future__ import annotations

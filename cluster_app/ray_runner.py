@@ -24,7 +24,7 @@ from cluster_app.client import Client
 from cluster_app.code import ShippedType, load
 from cluster_app.config import ClusterConfig
 from cluster_app.coordinator import RunnerEnded
-from cluster_app.entity_states import living_ids, read_states, read_states_apart
+from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
@@ -181,10 +181,7 @@ class RunnerActor:
         """See `read_states`; a control operation, so it is in no count."""
         if boottime() >= self._runner.until:
             await self._runner.opened()  # suspended: no state leaves either
-        hosted = self._runner.host.hosted(entity_type)
-        if hosted is not None and hosted.apart:
-            return await read_states_apart(self._runner.host, entity_type, ids)
-        return read_states(self._runner.host, entity_type, ids)
+        return await read_states(self._runner.host, entity_type, ids)
 
     async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
         """See `Runner.deactivate`; a control operation, so no message is counted."""

@@ -85,6 +85,19 @@ class Activation:
         self.keep_until = 0.0
         self.reason = ""
 
+    def queue(self) -> Mailbox[Delivery]:
+        """Its mailbox, made if nothing waits yet."""
+        if self.mailbox is None:
+            self.mailbox = Mailbox(self.hosted.definition.options.mailbox_capacity)
+            self.hosted.waiting[self.entity_id] = self
+        return self.mailbox
+
+    def empty(self) -> list[Delivery]:
+        """Take out all that waits, in order."""
+        waiting, self.mailbox = self.mailbox, None
+        self.hosted.waiting.pop(self.entity_id, None)
+        return list(waiting or ())
+
     def __str__(self) -> str:
         return f"{self.hosted.definition.name}/{self.entity_id}"
 

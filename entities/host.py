@@ -27,7 +27,6 @@ from entities.errors import (
 )
 from entities.handler_threads import HandlerThreads
 from entities.idle import IdleWatch
-from entities.mailbox import Mailbox
 from entities.slow_handlers import SlowHandlers
 from entities.supervision import Supervision
 from observe.instruments import Instrument, cluster
@@ -149,10 +148,7 @@ class EntityHost:
             activation.running = (*activation.running, delivery)
             self.crew.start(delivery)
             return None
-        if activation.mailbox is None:
-            activation.mailbox = Mailbox(options.mailbox_capacity)
-            activation.hosted.waiting[activation.entity_id] = activation
-        if not activation.mailbox.offer(delivery):
+        if not activation.queue().offer(delivery):
             return MailboxFull(
                 f"{options.mailbox_capacity} messages wait for this entity already",
                 scope="mailbox",
@@ -349,10 +345,7 @@ class EntityHost:
         for hosted in self._every_type():
             group = hosted.definition.options.group
             for activation in [a for a in hosted.live.values() if shards(group, a.shard)]:
-                if activation.mailbox is not None:
-                    unstarted.extend(activation.mailbox)
-                    activation.mailbox = None
-                    del hosted.waiting[activation.entity_id]
+                unstarted += activation.empty()
                 self.let_go(activation, reason)
         return unstarted
 
@@ -447,9 +440,7 @@ class EntityHost:
         for hosted in self._every_type():
             if hosted.live.get(activation.entity_id) is activation:
                 del hosted.live[activation.entity_id]
-        waiting = list(activation.mailbox) if activation.mailbox is not None else []
-        activation.mailbox = None
-        activation.hosted.waiting.pop(activation.entity_id, None)
+        waiting = activation.empty()
         self.left(activation, error)
         return waiting
 
@@ -464,19 +455,19 @@ class EntityHost:
         """Let every entity go with reason shutdown, then stop."""
         for hosted in self._every_type():
             for activation in list(hosted.live.values()):
-                if activation.mailbox is not None:
-                    for delivery in self._empty(activation):
-                        delivery.origin.answer(delivery, None, unstarted(delivery, "the runner shuts down"))
+                for delivery in activation.empty():
+                    delivery.origin.answer(delivery, None, unstarted(delivery, "the runner shuts down"))
                 self.let_go(activation, "shutdown")
         for _ in range(1000):
             if not any(hosted.live for hosted in self._every_type()):
                 break
             await asyncio.sleep(0)
-        if any(hosted.apart and hosted.live for hosted in self._every_type()):
-            await self.supervision.close(
-                lambda: any(hosted.apart and hosted.live for hosted in self._every_type())
-            )
+        if self._lives_apart():
+            await self.supervision.close(self._lives_apart)
         self.stop()
+
+    def _lives_apart(self) -> bool:
+        return any(hosted.apart and hosted.live for hosted in self._every_type())
 
     def stop(self) -> None:
         """Start nothing more, and cancel what runs; a thread that is in a handler ends with it."""
@@ -489,12 +480,6 @@ class EntityHost:
             return asyncio.get_running_loop() is self._loop
         except RuntimeError:
             return False
-
-    def _empty(self, activation: Activation) -> Iterator[Delivery]:
-        assert activation.mailbox is not None
-        waiting, activation.mailbox = activation.mailbox, None
-        activation.hosted.waiting.pop(activation.entity_id, None)
-        return iter(waiting)
 
     # -- time
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["class_digest", "is_installed"]
+__all__ = ["class_digest", "is_installed", "is_ours"]
 
-_OWN = {"cluster_app", "entities", "observe"}
+_OURS = {"cluster_app", "entities", "observe"}
 _ATOMS = (int, str, float, bool, bytes, complex, type(None))
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _TURNS = 10
@@ -41,6 +41,11 @@ def class_digest(cls: type[Any], salt: str = "") -> str:
     for part in sorted(code.parts):
         digest.update(part.encode())
     return digest.hexdigest()
+
+
+def is_ours(name: str) -> bool:
+    """Whether a module comes with this project, and so is at every runner, in this very version."""
+    return name.partition(".")[0] in _OURS
 
 
 def is_installed(path: str) -> bool:
@@ -163,7 +168,7 @@ class _Code:
         top = module.partition(".")[0]
         if top == self._top:
             return True
-        if top in sys.stdlib_module_names or top in _OWN:
+        if top in sys.stdlib_module_names or is_ours(top):
             return False
         return self._root is not None and _root(module) == self._root
 

@@ -18,7 +18,6 @@ from entities.annex import Annex, Annexes, AnnexLost
 from entities.answers import activation_failed, address_of, unstarted
 from entities.delivery import Delivery
 from entities.errors import ActivationFailed, ClusterError, RunnerNotRegistered
-from entities.mailbox import Mailbox
 from observe.instruments import cluster
 from observe.recorder import Recorder
 
@@ -88,13 +87,19 @@ class Supervision:
     async def _not_opened(self, activation: Activation, annex: Annex, error: ClusterError | None) -> None:
         if error is not None and activation.phase is not Phase.GONE:
             activation.hosted.activation_took["error"].append(self._host.now() - activation.activated_at)
-            for delivery in self._empty(activation):
+            for delivery in activation.empty():
                 delivery.origin.answer(delivery, None, error)
         if activation.phase is Phase.STARTING:
             activation.phase = Phase.STOPPING
+        await self._bury(activation, annex, None, error)
+
+    async def _bury(
+        self, activation: Activation, annex: Annex, reason: str | None, error: ClusterError | None = None
+    ) -> None:
+        """End its process, and then it has gone."""
         await annex.bury()
         if activation.phase is Phase.STOPPING:
-            self._host.gone(activation, None, error)
+            self._host.gone(activation, reason, error)
 
     def _next_look(self, activation: Activation) -> float:
         now = self._host.now()
@@ -128,18 +133,11 @@ class Supervision:
             self._host.take_out(activation, delivery)
         return overdue
 
-    def _empty(self, activation: Activation) -> list[Delivery]:
-        waiting = list(activation.mailbox or ())
-        for delivery in waiting:
-            self._host.take_out(activation, delivery)
-        return waiting
-
     # -- going
 
     def let_go(self, activation: Activation) -> None:
         """Nothing runs in it any more: have it go, for its `reason`."""
-        annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
-        self._host.crew.spawn(self._close(activation, annex))
+        self._host.crew.spawn(self._close(activation, _annex_of(activation)))
 
     async def _close(self, activation: Activation, annex: Annex) -> None:
         reason = activation.reason
@@ -152,26 +150,17 @@ class Supervision:
                 self._host.stays(activation, left.stay_s)
                 return
             reason = left.reason
-        await annex.bury()
-        if activation.phase is Phase.STOPPING:
-            self._host.gone(activation, reason)
+        await self._bury(activation, annex, reason)
 
     def lost(self, activation: Activation) -> None:
         """Its process has ended by itself, or cannot be reached and is to end."""
         if activation.phase is Phase.ACTIVE or activation.phase is Phase.LEAVING:
             activation.phase = Phase.STOPPING
-            annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
-            self._host.crew.spawn(self._lost(activation, annex))
-
-    async def _lost(self, activation: Activation, annex: Annex) -> None:
-        await annex.bury()
-        if activation.phase is Phase.STOPPING:
-            self._host.gone(activation, "lost")
+            self._host.crew.spawn(self._bury(activation, _annex_of(activation), "lost"))
 
     def abandon(self, activation: Activation) -> None:
         """Its shard is another runner's: end the process at once, whatever it does."""
-        annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
-        self._host.crew.spawn(annex.bury())
+        self._host.crew.spawn(_annex_of(activation).bury())
 
     def again(self, delivery: Delivery, lost: AnnexLost) -> bool:
         """Whether a message whose process was lost goes to the next one: if it had not left, or may run twice.
@@ -184,10 +173,7 @@ class Supervision:
         if delivery.cancelled or activation.phase is Phase.GONE or (lost.sent and not idempotent):
             return False
         delivery.started, delivery.task = False, None
-        if activation.mailbox is None:
-            activation.mailbox = Mailbox(activation.hosted.definition.options.mailbox_capacity)
-            activation.hosted.waiting[activation.entity_id] = activation
-        activation.mailbox.put_back(delivery)
+        activation.queue().put_back(delivery)
         if lost.sent:
             name = activation.hosted.definition.name
             with self._recorder.lock:
@@ -201,6 +187,11 @@ class Supervision:
         deadline = self._host.now() + self._annexes.close_s
         while living() and self._host.now() < deadline:
             await asyncio.sleep(0.01)
+
+
+def _annex_of(activation: Activation) -> Annex:
+    annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here
+    return annex
 
 
 def _told_at(delivery: Delivery) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,10 +15,14 @@ from cluster_app import (
     HandlerError,
     MalformedMessage,
     RunnerUnavailable,
+    Unknown,
     entity,
+    memory_annex,
     message,
 )
+from cluster_app.annex_calls import Call, Reply
 from cluster_app.testing import MemoryCluster
+from entities.annex import AnsweredThere
 from tests.conftest import Counts
 
 LOG: list[tuple[str, str]] = []
@@ -427,3 +431,78 @@ def test_their_states_can_be_read(memory_cluster: MemoryCluster) -> None:
     for number in range(3):
         memory_cluster.entity(Seer, str(number)).ask.remote().result()
     assert dict(memory_cluster.states(Seer)) == {str(number): {"asked": 1} for number in range(3)}
+
+
+def test_a_call_that_does_not_leave_holds_up_nobody_behind_it(
+    memory_cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process does not wait for it: its message ends with the failure, and the next ones are handled."""
+    seer = memory_cluster.entity(Seer, "a")
+    assert seer.ask.remote().result() == 1
+    genuine = memory_annex._MemoryLink.call
+
+    async def full(link: Any, call: Call) -> Reply:
+        monkeypatch.setattr(memory_annex._MemoryLink, "call", genuine)
+        raise AnsweredThere(Unknown("the object store is full"))
+
+    monkeypatch.setattr(memory_annex._MemoryLink, "call", full)
+    with pytest.raises(Unknown, match="object store"):
+        seer.ask.remote().result()
+    assert [seer.ask.remote().result(timeout_s=5) for _ in range(2)] == [2, 3]
+
+
+def test_a_cancellation_that_overtakes_its_call_is_kept_for_it(memory_cluster: MemoryCluster) -> None:
+    """The message never runs, and those behind it are not held up."""
+    seer = memory_cluster.entity(Seer, "a")
+    assert seer.ask.remote().result() == 1
+    (runner,) = [r for r in memory_cluster._memory._runners.values() if r.annexes.processes]
+    (process,) = runner.annexes.processes.values()
+    memory_cluster._loop.call_soon_threadsafe(process.entity.cancel, 1)
+    with pytest.raises(Cancelled) as raised:
+        seer.ask.remote().result(timeout_s=5)
+    assert not raised.value.may_have_run
+    assert seer.ask.remote().result(timeout_s=5) == 2
+
+
+def versions(hosting: Literal["shard", "actor"], number: int) -> type[Any]:
+    """One version of a type, hosted so."""
+
+    @entity(name="hosting.Moved", hosting=hosting, max_idle_time=None)
+    class Moved(Entity):
+        def __init__(self) -> None:
+            self.version = number
+
+        @message
+        def ask(self) -> int:
+            return self.version
+
+        @message
+        async def ponder(self, seconds: float) -> int:
+            await asyncio.sleep(seconds)
+            return self.version
+
+    return Moved
+
+
+@pytest.mark.parametrize(("first", "second"), [("actor", "shard"), ("shard", "actor")])
+def test_states_are_read_where_each_entity_lives(
+    memory_cluster: MemoryCluster, first: Literal["shard", "actor"], second: Literal["shard", "actor"]
+) -> None:
+    """Also of those that run replaced code, which was hosted the other way."""
+    old, new = versions(first, 1), versions(second, 2)
+    assert memory_cluster.entity(old, "a").ask.remote().result() == 1
+    memory_cluster.register(new, replace=True)
+    assert memory_cluster.entity(new, "b").ask.remote().result() == 2
+    assert dict(memory_cluster.states(new)) == {"a": {"version": 1}, "b": {"version": 2}}
+
+
+def test_a_shard_moves_with_what_waits_for_replaced_code(memory_cluster: MemoryCluster) -> None:
+    """The mailbox is the older type's; its messages go along."""
+    old, new = versions("shard", 1), versions("shard", 2)
+    busy = memory_cluster.entity(old, "a").ponder.remote(1.0)
+    waiting = memory_cluster.entity(old, "a").ask.remote()
+    memory_cluster.clock.settle()
+    memory_cluster.register(new, replace=True)
+    (home,) = [runner.id for runner in memory_cluster.status().runners if runner.entities]
+    memory_cluster.drain(home, timeout_s=30)
+    assert (busy.result(timeout_s=5), waiting.result(timeout_s=5)) == (1, 2)
