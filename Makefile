@@ -17,7 +17,7 @@ help:
 	@echo "make install   make $(VENV) with all that the demo, the tests and the checks need"
 	@echo "make demo      replay the flights of 2013 into entities, and check every total"
 	@echo "make test      run every room of tests; print counts and times by room"
-	@echo "make test-slow run the slow room: benchmarks, several nodes, a notebook"
+	@echo "make test-slow run the slow rooms: benchmarks, several nodes, a notebook, outages"
 	@echo "make check     lint, format, and both type checkers"
 	@echo "make bench     measure all figures, and write them into docs/bench.json and README"
 	@echo "make fmt       rewrite the code in the project's format"
@@ -25,6 +25,7 @@ help:
 install: $(STAMP)
 
 # Runs again only when what is to be installed has changed. pip decides by the metadata: code is installed editable.
+# pip compiles only what it copies: where Python may write no bytecode, each process would compile ours anew.
 $(STAMP): pyproject.toml constraints.txt
 	@base=; \
 	for candidate in $(CANDIDATES); do \
@@ -36,7 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	[ -x $(RUN)/pip ] || { echo "making $(VENV) with $$base"; "$$base" -m venv --clear $(VENV); }
 	@echo "installing into $(VENV), with the versions of constraints.txt"
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,bench,dev]'
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,bench,dashboards,dev]'
+	@$(RUN)/python -m compileall -q cluster_app entities observe
 	@touch $@
 
 demo: $(STAMP)
@@ -54,9 +56,9 @@ check: $(STAMP)
 	$(RUN)/mypy
 	$(RUN)/pyright
 
+# A benchmark that fails has its row in the table too, and make ends with its exit code.
 bench: $(STAMP)
-	@$(RUN)/cluster-app bench all --out docs/bench.json
-	@$(RUN)/python -m tests.bench_table
+	@failed=0; $(RUN)/cluster-app bench all --out docs/bench.json || failed=$$?; $(RUN)/python -m tests.bench_table; exit $$failed
 
 fmt: $(STAMP)
 	$(RUN)/ruff check --fix .

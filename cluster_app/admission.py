@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cluster_app.arriving import unpacked_at
 from cluster_app.broadcast_targets import BroadcastTargets
-from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec, Extras, MessageFrame, Packed
+from cluster_app.following import follow_delivery
 from cluster_app.grants import Epoch
 from cluster_app.hot_entities import HotEntities
 from cluster_app.inbound_lane import InboundLane
 from cluster_app.origin import Origin
 from cluster_app.outbound_lane import extras_of
-from cluster_app.reference import unpacked_at
 from cluster_app.resolved import needs_objects, resolved
 from cluster_app.shard import ShardId, shard_number
 from entities.activation import HostedMessage
@@ -30,6 +30,10 @@ from entities.errors import ActivationFailed, Cancelled, MalformedMessage, Runne
 from entities.host import EntityHost, Neighbours
 from entities.intake import take_in
 from entities.response import EntityResponse
+from observe.traces import Traces
+
+if TYPE_CHECKING:
+    from cluster_app.config import ClusterConfig  # takes its time to load; see `config_text`
 
 __all__ = ["Admission"]
 
@@ -39,9 +43,12 @@ class Admission:
 
     :ivar grants: the shards that the runner holds.
     :ivar draining: those of them that it is handing back: nothing more is let in.
+    :ivar fenced: frames of senders that know of no grant after this epoch are refused: all that has been taken away.
     :ivar unloadable: registered types whose code fails here, and why.
     :ivar broadcasts: the entities of this runner, as broadcasts find them.
     :ivar hot: the entities that get the most messages.
+
+    :param traces: where the spans of messages go that are part of a trace.
     """
 
     def __init__(
@@ -53,19 +60,25 @@ class Admission:
         neighbours: Neighbours,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
+        traces: Traces,
     ) -> None:
         self.grants: Mapping[ShardId, Epoch] = {}
         self.draining: set[ShardId] = set()
+        self.fenced: tuple[int, int] = (0, 0)
         self.unloadable: dict[str, str] = {}
         self.hot = HotEntities(now())
         self._runner_id = runner_id
         self._shards_per_group = config.shards_per_group
         self._default_timeout_s = config.message_timeout_s
-        self._host = host
+        self._crew = host.crew
+        self._hosted = host.live.hosted
+        self._activate = host.activator.activate
+        self._accept = host.turns.accept
         self._codec = codec
         self._neighbours = neighbours
         self._now = now
-        self.broadcasts = BroadcastTargets(host, loop, now, self.epoch, self._unpack)
+        self._traces = traces
+        self.broadcasts = BroadcastTargets(host.live, host.turns, loop, now, self.epoch, self._unpack)
 
     def epoch(self, shard: ShardId) -> Epoch | None:
         """Under which grant messages to a shard are let in; None when they are not."""
@@ -73,9 +86,15 @@ class Admission:
 
     def epoch_of(self, definition: EntityDefinition, entity_id: str) -> tuple[ShardId, Epoch | None]:
         """An entity's shard, and under which grant its messages are let in."""
-        number = shard_number(definition.name, entity_id, self._shards_per_group)
-        shard = ShardId(definition.options.group, number)
+        shard = self.shard_of(definition, entity_id)
         return shard, self.epoch(shard)
+
+    def shard_of(self, definition: EntityDefinition, entity_id: str | int) -> ShardId:
+        """An entity's shard; a broadcast goes to a shard as such, by its number."""
+        if isinstance(entity_id, int):
+            return ShardId(definition.options.group, entity_id)
+        number = shard_number(definition.name, entity_id, self._shards_per_group)
+        return ShardId(definition.options.group, number)
 
     # -- by a lane
 
@@ -92,7 +111,7 @@ class Admission:
         deadline = now + frame.timeout_s
         odd = _Odd(self, lane, frame, attachments, kinds, deadline, now, behind)
         take_in(
-            self._host.crew,
+            self._crew,
             lane,
             frame.first,
             [kind if isinstance(kind, HostedMessage) else None for kind in kinds],
@@ -103,7 +122,6 @@ class Admission:
             now,
             lane.unanswered,
             odd.take,
-            particular=frame.extras,
             careful=odd.careful,
             behind=behind,
         )
@@ -120,7 +138,7 @@ class Admission:
             return None
         now = self._now()
         content = message.args
-        args = content if type(content) is tuple else None
+        args = None if type(content) is Packed else content
         attachments = content.attachments if type(content) is Packed else ()
         # What an entity sends has a call chain and its caller's deadline: these are no rare extras here.
         extra = extras_of(message, now)
@@ -155,18 +173,22 @@ class Admission:
             if epoch is None or not origin.admits(shard, extra.stream if extra is not None else 0):
                 return shard
             if activation is None:
+                if extra is not None and extra.trace is not None:
+                    self._particular(delivery, extra)  # first, for it brings an entity to life
                 try:
-                    activation = self._host.activate(
-                        hosted, entity_id, shard.number, epoch, delivery.accepted_at
+                    activation = self._activate(
+                        hosted, entity_id, shard.number, epoch, delivery.accepted_at, delivery
                     )
                 except ActivationFailed as failed:
+                    _refused(delivery, failed)
                     origin.fail(delivery.sequence, failed)
                     return None
         wrong: BaseException | None = None
         if extra is not None:
             wrong = self._unpack(delivery, extra, attachments, delivery.accepted_at)
-        wrong = wrong or self._host.accept(delivery, activation)
+        wrong = wrong or self._accept(delivery, activation)
         if wrong is not None:
+            _refused(delivery, wrong)
             origin.fail(delivery.sequence, wrong)
         else:
             origin.unanswered[delivery.sequence] = delivery
@@ -174,7 +196,7 @@ class Admission:
 
     def _message(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
         """A declared message; or, by entity id, why there is none."""
-        hosted = self._host.hosted(name)
+        hosted = self._hosted(name)
         if hosted is None:
             why = self.unloadable.get(name, "no such entity type is registered")
             return lambda entity_id: RunnerNotRegistered(
@@ -187,12 +209,18 @@ class Admission:
             )
         return message
 
+    def _particular(self, delivery: Delivery, extra: Extras) -> Particulars:
+        delivery.particulars = particulars = Particulars(extra.chain, extra.message_id, extra.counted)
+        if extra.trace is not None:
+            particulars.trail = follow_delivery(
+                delivery, extra.trace, self._runner_id, self._traces, self._now
+            )
+        return particulars
+
     def _unpack(
         self, delivery: Delivery, extra: Extras, attachments: tuple[Any, ...], now: float
     ) -> MalformedMessage | None:
-        delivery.particulars = particulars = Particulars(
-            extra.chain, extra.trace, extra.message_id, extra.counted
-        )
+        particulars = delivery.particulars or self._particular(delivery, extra)
         if extra.timeout_s is not None:
             delivery.deadline = now + extra.timeout_s
         if extra.packed is None:
@@ -220,6 +248,11 @@ class Admission:
         return None
 
 
+def _refused(delivery: Delivery, why: BaseException) -> None:
+    if delivery.trail is not None:
+        delivery.trail.refused(why)
+
+
 class _Odd:
     """The messages of one frame that need a second look: in order, as the frame has them."""
 
@@ -244,7 +277,8 @@ class _Odd:
         self._now = now
         self._used = 0
         # After a refusal every shard must be asked for: nothing may overtake what was sent back.
-        self.careful = bool(lane.closed or lane.unwanted or admission.draining)
+        self._fenced = (0, 0) < frame.granted <= admission.fenced
+        self.careful = bool(lane.closed or lane.unwanted or admission.draining or self._fenced)
 
     def take(self, position: int) -> bool:
         """Take the message at this position; tells whether all after it need a look as well."""
@@ -266,9 +300,11 @@ class _Odd:
         elif not isinstance(message, HostedMessage):
             lane.fail(sequence, message(entity_id))
         else:
-            args = frame.arguments[position]
+            args = frame.arguments[position] if extra is None else extra.arguments
             refused: ShardId | None
-            if type(entity_id) is int:  # a broadcast's part for a shard
+            if self._fenced:
+                refused = self._admission.shard_of(message.hosted.definition, entity_id)
+            elif type(entity_id) is int:  # a broadcast's part for a shard
                 refused = self._admission.broadcasts.arrived(
                     lane, sequence, message, entity_id, args, extra, mine
                 )

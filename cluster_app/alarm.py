@@ -1,11 +1,12 @@
-"""A thread that calls back when a time has come."""
+"""What calls a sender back when a time has come: a thread, or an event loop. Each keeps one time."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 
-__all__ = ["Alarm"]
+__all__ = ["Alarm", "LoopAlarm"]
 
 
 class Alarm:
@@ -45,3 +46,30 @@ class Alarm:
                     return
                 self._due = float("inf")
             self._ring()
+
+
+class LoopAlarm:
+    """Calls `ring` on an event loop at or soon after the time that was asked for last.
+
+    Who asks again does so because that time is earlier, or because it has looked at everything meanwhile: so one timer
+    is enough. One for each asking would make ever more of them: each that rings looks at everything, and asks anew.
+
+    :param now: the clock, in seconds; the loop's timers must follow it.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, now: Callable[[], float], ring: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._now = now
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+
+    def at(self, when: float) -> None:
+        """Ring then, and not at the time that was asked for before. From any thread; never blocks."""
+        self._loop.call_soon_threadsafe(self._set, when)
+
+    def _set(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.0, when - self._now()), self._ring)

@@ -92,8 +92,11 @@ class Link(Protocol):
         """What keeps it from starting, in words."""
         ...
 
-    async def activate(self, lent: Lent) -> Reply:
-        """Bring the entity to life; its error is an ActivationFailed when it does not come."""
+    async def activate(self, lent: Lent, trace: str | None) -> Reply:
+        """Bring the entity to life; its error is an ActivationFailed when it does not come.
+
+        :param trace: the trace context of that, if it is part of a trace.
+        """
         ...
 
     async def call(self, call: Call) -> Reply:

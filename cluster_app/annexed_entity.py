@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
-from cluster_app.entity_states import state_of
+from cluster_app.arriving import unpacked_at
 from cluster_app.envelope import Atoms, Codec
 from cluster_app.lent_lease import LentLease
-from cluster_app.reference import unpacked_at
 from cluster_app.resolved import needs_objects, resolved
 from entities.activation import Activation, Phase
 from entities.address import EntityAddress
@@ -28,7 +28,11 @@ from entities.delivery import Delivery, Particulars, current_hook
 from entities.demand import NO_DEMAND
 from entities.errors import ActivationFailed, Cancelled, MalformedMessage, describe
 from entities.host import EntityHost, Neighbours
+from entities.timers import check_timer
 from observe.recorder import Recorder
+
+if TYPE_CHECKING:
+    from observe.traces import Traces
 
 __all__ = ["AnnexedEntity"]
 
@@ -36,31 +40,34 @@ _SUSPENDED_HOLD_S = 0.05  # while nothing is lent, its owner is asked again soon
 
 
 class AnnexedEntity:
-    """The entity, its host and its lease. Everything here happens on one event loop.
+    """The entity and its host. Everything here happens on one event loop.
 
+    :param lease: what its owner lends of its own.
     :param now: the clock, in seconds; the loop's timers must follow it.
     :param hold_s: how long a question for news is held when there are none.
-    :param resumed: called when the lent lease runs again.
+    :param traces: where the spans of its messages go; the process's own if None.
     """
 
     def __init__(
         self,
         tenancy: Tenancy,
         definition: EntityDefinition,
+        lease: LentLease,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         codec: Codec,
         neighbours: Neighbours,
         hold_s: float,
-        resumed: Callable[[], None] = lambda: None,
+        traces: Traces | None = None,
     ) -> None:
-        self.lease = LentLease(loop, now, resumed)
+        self.lease = lease
         self._tenancy = tenancy
         self._loop = loop
         self._now = now
         self._codec = codec
         self._neighbours = neighbours
         self._hold_s = hold_s
+        self._traces = traces
         options = dataclasses.replace(
             definition.options,
             hosting="shard",
@@ -70,7 +77,7 @@ class AnnexedEntity:
         )
         self._definition = dataclasses.replace(definition, options=options)
         self.host = _Host(loop, now, self.lease, Recorder(enabled=False), neighbours)
-        self.host.went = loop.create_future()
+        self.host.live.left = self._left
         self.host.ask_out, self.host.ask_for_timer = self._ask_out, self._ask_for_timer
         self._activation: Activation
         self._unwanted: set[int] = set()  # cancelled before it was their turn
@@ -80,6 +87,7 @@ class AnnexedEntity:
         self._wants_out = False
         self._timers: list[tuple[float, str]] = []
         self._over = False
+        self._went: asyncio.Future[str] = loop.create_future()
         self._listener: asyncio.Future[None] | None = None
 
     def _ask_out(self) -> None:
@@ -97,16 +105,39 @@ class AnnexedEntity:
         if self._listener is not None and not self._listener.done():
             self._listener.set_result(None)
 
-    async def activate(self, lent: Lent) -> Reply:
-        """Bring the entity to life; the error is an ActivationFailed when it does not come."""
+    async def activate(self, lent: Lent, trace: str | None = None) -> Reply:
+        """Bring the entity to life; the error is an ActivationFailed when it does not come.
+
+        :param trace: the trace context of the activation, if it is part of a trace.
+        """
         self.lease.lend(lent)
+        while not self.lease.runs:
+            await (
+                self.lease.opened()
+            )  # its owner was stopped meanwhile: another one may have the entity by now
+        tenancy = self._tenancy
+        birth = None
+        if trace is not None:
+            from cluster_app.following import follow_birth  # few messages are traced
+
+            kind, entity_id = tenancy.entity_type, tenancy.entity_id
+            birth = follow_birth(trace, kind, entity_id, tenancy.process, self._traces, self._now)
+        await self.host.crew.may_run()
+        with birth.being_current() if birth is not None else nullcontext():
+            failed = await self._bring_to_life()
+        if birth is not None:
+            birth.ended(failed)
+        error = self._codec.pack_error(failed) if failed is not None else None
+        return Reply(self.lease.mark(), error=error)
+
+    async def _bring_to_life(self) -> ActivationFailed | None:
         self.host.register(self._definition)
-        hosted = self.host.hosted(self._definition.name)
+        hosted = self.host.live.hosted(self._definition.name)
         assert hosted is not None
         overrides_hook, hosted.hooks = hosted.hooks[0], (False, hosted.hooks[1])
         tenancy = self._tenancy
         try:
-            self._activation = self.host.activate(
+            self._activation = self.host.activator.activate(
                 hosted, tenancy.entity_id, tenancy.shard, tenancy.epoch, self._now()
             )
             if overrides_hook:
@@ -116,8 +147,8 @@ class AnnexedEntity:
                 except BaseException as raised:
                     raise activation_failed(hosted, tenancy.entity_id, raised) from raised
         except ActivationFailed as failed:
-            return Reply(self.lease.mark(), error=self._codec.pack_error(failed))
-        return Reply(self.lease.mark())
+            return failed
+        return None
 
     # -- messages
 
@@ -144,7 +175,13 @@ class AnnexedEntity:
             now + call.timeout_s,
             now,
         )
-        delivery.particulars = particulars = Particulars(call.chain, call.trace, call.message_id)
+        delivery.particulars = particulars = Particulars(call.chain, call.message_id)
+        if call.trace is not None:
+            from cluster_app.following import follow_handed_on  # few messages are traced
+
+            particulars.trail = follow_handed_on(
+                delivery, call.trace, self._tenancy.process, self._traces, self._now
+            )
         try:
             delivery.args, particulars.kwargs = unpacked_at(self._neighbours, self._codec, call.arguments)
         except BaseException as raised:
@@ -153,13 +190,17 @@ class AnnexedEntity:
                 address=address,
                 method=call.method,
             )
+            if particulars.trail is not None:
+                particulars.trail.refused(error)
             return Reply(self.lease.mark(), error=self._codec.pack_error(error))
         if needs_objects(self._codec.attach, delivery.args, particulars.kwargs):
             particulars.prepare = partial(resolved, self._codec.attach)
         self._running[call.number] = delivery
         try:
-            refused = self.host.accept(delivery, self._activation)
+            refused = self.host.turns.accept(delivery, self._activation)
             value, failure = (None, refused) if refused is not None else await answer
+            if refused is not None and particulars.trail is not None:
+                particulars.trail.refused(refused)
         finally:
             del self._running[call.number]
         return self._reply(delivery, value, failure)
@@ -178,7 +219,7 @@ class AnnexedEntity:
         """That message is not wanted any more."""
         delivery = self._running.get(number)
         if delivery is not None:
-            self.host.cancel(delivery)
+            self.host.turns.cancel(delivery)
         elif (
             number >= self._next_call
         ):  # it comes later, or never: calls overtake each other, and can fail to leave
@@ -218,6 +259,8 @@ class AnnexedEntity:
 
     def states(self) -> dict[str, Any] | None:
         """The entity's public attributes, as they travel; None once it has been let go."""
+        from cluster_app.entity_states import state_of  # few are asked for them
+
         lives = self._activation.phase not in (Phase.STARTING, Phase.GONE)
         return state_of(self._activation.entity) if lives else None
 
@@ -226,16 +269,19 @@ class AnnexedEntity:
         stay_s = self._activation.keep_until - self._now()
         if reason == "idle" and stay_s > 0:
             return Left(stay_s, "")
-        went = self.host.went
-        self.host.leave(self._activation, reason)
-        why = await went
+        self.host.deactivator.let_go(self._activation, reason)
+        why = await self._went
         self._over = True
         self._tell()
         return Left(0.0, why)
 
+    def _left(self, activation: Activation, error: BaseException | None) -> None:
+        if not self._went.done():
+            self._went.set_result(activation.reason)
+
     def flush(self) -> None:
         """Drop what was measured: its owner measures too."""
-        self.host.flush()
+        self.host.live.flush()
 
     def stop(self) -> None:
         """End at once whatever runs."""
@@ -246,23 +292,15 @@ class AnnexedEntity:
 class _Host(EntityHost):
     """A host of one entity, whose owner lets it go and keeps its timers: the entity itself can only ask for it."""
 
-    went: asyncio.Future[str]
     ask_out: Callable[[], None]
     ask_for_timer: Callable[[float, str], None]
 
     def let_go(self, activation: Activation, reason: str) -> None:
         self.ask_out()
 
-    def leave(self, activation: Activation, reason: str) -> None:
-        super().let_go(activation, reason)
-
     def repeat(self, activation: Activation, seconds: float, method: str) -> None:
-        self.check_timer(activation, seconds, method)
+        check_timer(activation, seconds, method)
         self.ask_for_timer(seconds, method)
-
-    def _count_gone(self, activation: Activation, reason: str) -> None:
-        if not self.went.done():
-            self.went.set_result(reason)
 
 
 class _Answer:

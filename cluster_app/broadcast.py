@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 from cluster_app.broadcast_counts import BroadcastCounts, BroadcastKind
 from cluster_app.broadcast_targets import GRACE_S, read_tally
 from cluster_app.envelope import Atoms
-from cluster_app.sending import ShardSlot
+from cluster_app.sending import MessageKind, ShardSlot
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition, define
 from entities.delivery import current_delivery
 from entities.entity_class import Entity
 from entities.errors import ClusterError, MalformedMessage, describe
 from entities.response import EntityResponse, settle
+from observe import sampling
 from observe.failure import classify
 
 if TYPE_CHECKING:
     from cluster_app.client import Client
+    from cluster_app.traced_broadcast import TracedBroadcast
 
-__all__ = ["BroadcastResult", "Broadcaster", "Ways"]
+__all__ = ["BroadcastResult", "Broadcaster", "ShardRoute", "Ways"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Broadcaster:
         return Broadcaster(self._ways, timeout_s)
 
 
-class _ShardRoute:
+class ShardRoute:
     """The way of a broadcast to one shard, with the names that the client knows a message's way by.
 
     :ivar entity_id: the shard's number: no entity has a number for its id, so the runner finds none and looks closer.
@@ -88,7 +90,7 @@ class _ShardRoute:
 
     __slots__ = ("address", "entity_id", "kind", "name", "slot")
 
-    def __init__(self, kind: BroadcastKind, slot: ShardSlot, everybody: EntityAddress) -> None:
+    def __init__(self, kind: MessageKind, slot: ShardSlot, everybody: EntityAddress) -> None:
         self.kind = kind
         self.slot = slot
         self.entity_id = slot.shard.number
@@ -105,7 +107,7 @@ class Ways:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._counts: dict[str, BroadcastCounts] = {}
-        self._routes: dict[tuple[str, str], tuple[BroadcastKind, list[_ShardRoute]]] = {}
+        self._routes: dict[tuple[str, str], tuple[BroadcastKind, list[ShardRoute]]] = {}
 
     def counts(self, entity_type: str) -> BroadcastCounts:
         """The counts of a type."""
@@ -115,14 +117,14 @@ class Ways:
             self.client.also_flush(counts)
         return counts
 
-    def to_shards(self, definition: EntityDefinition, method: str) -> list[_ShardRoute]:
+    def to_shards(self, definition: EntityDefinition, method: str) -> list[ShardRoute]:
         """The ways of a declared message to all shards of its type, in the order of their numbers."""
-        known = self.client.known(definition)
+        known = self.client.types.known(definition)
         kind, routes = self._routes.get((definition.name, method), (None, []))
         if kind is None or kind.of is not known:
             kind, everybody = BroadcastKind(known, method), EntityAddress(definition.name, "*")
             self.client.also_flush(kind)
-            routes = [_ShardRoute(kind, slot, everybody) for slot in self.client.slots(definition)]
+            routes = [ShardRoute(kind, slot, everybody) for slot in self.client.slots(definition)]
             self._routes[definition.name, method] = kind, routes
         return routes
 
@@ -143,6 +145,7 @@ class _Broadcast:
         self._delivered = 0
         self._errors: dict[str, int] = {}
         self._unsent: list[ClusterError] = []
+        self._trail: TracedBroadcast | None = None
 
     def __str__(self) -> str:
         return f"{self._definition.name}/*.{self._method}"
@@ -152,6 +155,8 @@ class _Broadcast:
     ) -> EntityResponse[BroadcastResult]:
         client = self._client
         self._reply: EntityResponse[BroadcastResult] = EntityResponse(self, None, self._sent_at)
+        if (found := sampling.look()) or sampling.chance:
+            self._follow(found)
         content = self._packed(args, kwargs)
         if isinstance(content, MalformedMessage):
             self._end_as_a_whole(content)
@@ -161,6 +166,8 @@ class _Broadcast:
         if cause is not None:
             deadline = min(deadline, cause.deadline)  # the caller's own bounds what it may wait for
         routes = self._ways.to_shards(self._definition, self._method)
+        if self._trail is not None:
+            routes = self._trail.along(routes)
         self._pending = len(routes)
         for route in routes:
             part: EntityResponse[Any] = EntityResponse(route, content, self._sent_at)
@@ -171,6 +178,12 @@ class _Broadcast:
         client.inbox.extend(self._parts)
         client.pump()
         return self._reply
+
+    def _follow(self, found: object) -> None:
+        from cluster_app.traced_broadcast import follow_broadcast  # few processes need it
+
+        address = EntityAddress(self._definition.name, "*")
+        self._trail = follow_broadcast(self._reply, address, self._method, self._client, found)
 
     def hurry(self) -> None:
         """Somebody waits for the reply."""

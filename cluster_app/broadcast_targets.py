@@ -17,7 +17,8 @@ from cluster_app.shard import ShardId
 from entities.activation import Activation, HostedMessage, HostedType, Phase
 from entities.delivery import Answerable, Delivery, Particulars
 from entities.errors import ClusterError, EntityNotAssignedToRunner, Timeout
-from entities.host import EntityHost
+from entities.live_table import LiveTable
+from entities.turns import Turns
 from observe.failure import classify
 
 __all__ = ["GRACE_S", "BroadcastTargets", "ShardBroadcast", "read_tally"]
@@ -101,13 +102,15 @@ class BroadcastTargets:
 
     def __init__(
         self,
-        host: EntityHost,
+        live: LiveTable,
+        turns: Turns,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         epoch: Callable[[ShardId], Epoch | None],
         unpack: Unpack,
     ) -> None:
-        self._host = host
+        self._live = live
+        self._turns = turns
         self._loop = loop
         self._now = now
         self._epoch = epoch
@@ -146,7 +149,7 @@ class BroadcastTargets:
         attachments: tuple[Any, ...],
     ) -> None:
         """Give a shard's broadcast to the entities that live there; their counts are answered together, and later."""
-        now, host, message = self._now(), self._host, part.message
+        now, turns, message = self._now(), self._turns, part.message
         for place, activation in enumerate(self._living(message.hosted, number)):
             delivery = Delivery(part, place, message, activation.entity_id, args or (), part.deadline, now)
             wrong: BaseException | None = self._unpack(delivery, extra, attachments, now)
@@ -154,30 +157,32 @@ class BroadcastTargets:
             # Each has an id of its own; it is counted as a broadcast, below.
             delivery.particulars.first_id, delivery.particulars.counted = None, True  # type: ignore[union-attr]  # by unpack
             part.waiting[place] = delivery
-            wrong = wrong or host.accept(delivery, activation)
+            wrong = wrong or turns.accept(delivery, activation)
             if wrong is not None:
                 del part.waiting[place]
                 part.note(wrong)
+                if delivery.trail is not None:
+                    delivery.trail.refused(wrong)
             else:
                 received = activation.hosted.received
                 received["broadcast"] = received.get("broadcast", 0) + 1
-        host.crew.then(lambda: part.all_have_started(self._loop, self._now()))
+        turns.crew.then(lambda: part.all_have_started(self._loop, self._now()))
 
     def cancel(self, part: ShardBroadcast, *, running: bool) -> None:
         """The sender wants it no more: what has not started never will, and async handlers end if `running`."""
         for delivery in list(part.waiting.values()):
             if running or not delivery.started:
-                self._host.cancel(delivery)
+                self._turns.cancel(delivery)
 
     def _living(self, hosted: HostedType, number: int) -> list[Activation]:
         # One pass over the live table for all shards of a broadcast, which come one after the other.
-        if self._as_of != (hosted, self._host.changes):
+        if self._as_of != (hosted, self._live.changes):
             self._by_shard.clear()
             for activation in hosted.live.values():
                 self._by_shard.setdefault(activation.shard, []).append(activation)
             if self._as_of[0] is None:
                 self._loop.call_soon(self._forget)
-            self._as_of = (hosted, self._host.changes)
+            self._as_of = (hosted, self._live.changes)
         return [a for a in self._by_shard.get(number, ()) if _stays(a)]
 
     def _forget(self) -> None:

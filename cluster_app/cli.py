@@ -1,4 +1,5 @@
-"""The command line: ``cluster-app replay | status | top | entities | deactivate | drain | down | bench``.
+"""The command line: ``cluster-app replay | status | top | entities | deactivate | drain | down | dashboards |
+bench``.
 
 It decides output streams and exit codes: 0 success, 1 failure, 2 a wrong command line, 130 Ctrl-C. Every error is
 one line and a hint on standard error; ``CLUSTER_APP_TRACEBACK=1`` adds the traceback. What a program may read is on
@@ -15,6 +16,7 @@ import typer
 
 from cluster_app.commands.bench import bench
 from cluster_app.commands.connection import one_line
+from cluster_app.commands.dashboards import dashboards
 from cluster_app.commands.drain import drain
 from cluster_app.commands.entities import deactivate, entities
 from cluster_app.commands.replay import replay
@@ -31,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (replay, status, top, entities, deactivate, drain, down):
+for command in (replay, status, top, entities, deactivate, drain, down, dashboards):
     app.command(command.__name__)(command)
 app.add_typer(bench, name="bench")
 

@@ -8,35 +8,41 @@ Which lane a message takes is `routing`'s business, when it leaves `lanes`', how
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster_app.coordinator import Routes
 from cluster_app.directory import Directory
-from cluster_app.envelope import Codec, Packed
+from cluster_app.envelope import Codec
 from cluster_app.exchange import Answer, Request, RunnerGone, Transport
 from cluster_app.expiry import Expiry
 from cluster_app.lanes import Lanes
 from cluster_app.local import LocalRunner
+from cluster_app.local_sending import LocalSending
+from cluster_app.outstanding import Outstanding
 from cluster_app.reference import OutgoingMessage, Reference
 from cluster_app.registration import Registration
+from cluster_app.routes import Routes
 from cluster_app.routing import Routing, full, lane_full
-from cluster_app.sending import Counted, KnownType, MessageKind, SendingLane, ShardSlot
+from cluster_app.sending import Counted, MessageKind, SendingLane, ShardSlot
 from cluster_app.settling import Settling, about, end
 from cluster_app.shard import ShardId, shard_number, shards_of
 from cluster_app.timetable import EARLY_S, Timetable
+from cluster_app.unserved import unserved
 from entities.address import EntityAddress, check_entity_id
 from entities.declaration import EntityDefinition, define
 from entities.errors import Cancelled, ClusterError, Timeout
 from entities.response import EntityResponse, Settlement
+from observe import sampling
 from observe.instruments import cluster
 from observe.recorder import Recorder
+from observe.traces import Traces, process_traces
 
 if TYPE_CHECKING:
-    from cluster_app.config import ClusterConfig  # takes its time to load: not in an entity's own process
+    from cluster_app.config import ClusterConfig  # takes its time to load; see `config_text`
 
 __all__ = ["Client"]
 
@@ -47,6 +53,11 @@ class Client:
     :param now: the clock, in seconds.
     :param alarm: asks that `tick` be called at or soon after a time of that clock.
     :param local: the runner in this very process, if there is one.
+    :param traces: where the spans of its messages go.
+    :param chance: see `Timetable`.
+    :ivar types: the entity types that it knows.
+    :ivar outstanding: how much of its is under way.
+    :ivar locally: its end of the local lane, if there is one.
     """
 
     def __init__(
@@ -60,7 +71,11 @@ class Client:
         now: Callable[[], float],
         alarm: Callable[[float], None],
         local: LocalRunner | None = None,
+        traces: Traces = process_traces,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        sampling.begin()
+        self.traces = traces
         self.incarnation = incarnation
         self.inbox: deque[EntityResponse[Any]] = deque()
         self.now = now
@@ -74,17 +89,23 @@ class Client:
         self._closed = False
         self._hurried = False  # somebody waits for a reply, which has still to be looked at
         self._hurrying = False  # and will say so at the end of this turn of a loop
+        self._draw = sampling.Draw()
         self._kinds: dict[tuple[str, str], MessageKind] = {}
         self._counted: list[Counted] = []
         self._batches_out = recorder.histogram(cluster.batch_messages, direction="out")
-        self._timetable = timetable = Timetable(now, alarm, config.message_timeout_s)
-        self._types = Registration(directory, timetable, self.inbox, self._lock, self.pump)
+        self._timetable = timetable = Timetable(now, alarm, config.message_timeout_s, chance)
+        self.types = Registration(directory, timetable, self.inbox, self._lock, self.pump)
         self._lanes = lanes = Lanes(incarnation, config, transport, timetable, local, self._told)
         self._routing = Routing(
             incarnation, lanes, directory, timetable, config.max_in_flight, self._routes_told
         )
         self._settling = Settling(codec, self, self._routing.refused)
-        self._expiry = Expiry(timetable, lanes)
+        self.outstanding = Outstanding(self.inbox, self._lock, self.types, self._routing, lanes)
+        self.locally: LocalSending | None = None
+        if local is not None:
+            go_on = partial(self._carry_on, _nothing)
+            self.locally = LocalSending(local, self._lock, timetable, self._routing, go_on, self.pump)
+        self._expiry = Expiry(timetable, lanes, partial(unserved, config))
 
     @property
     def term(self) -> int:
@@ -101,12 +122,12 @@ class Client:
         """A reference; raises ValueError for a bad id and TypeError for a class that is no entity."""
         return Reference(self, define(entity_type), check_entity_id(entity_id))
 
-    # What a reference that arrives asks of where it arrives; see `reference.arriving_at`.
+    # What a reference that arrives asks of where it arrives; see `arriving.arriving_at`.
     entity = reference
 
     def outgoing(self, address: EntityAddress, definition: EntityDefinition, name: str) -> OutgoingMessage:
         """One message of one entity, bound to its counters and its shard."""
-        known = self._types.known(definition)
+        known = self.types.known(definition)
         kind = self._kinds.get((definition.name, name))
         if kind is None or kind.of is not known:
             kind = self._kinds[definition.name, name] = MessageKind(known, name)
@@ -114,10 +135,6 @@ class Client:
         number = shard_number(definition.name, address.id, self._config.shards_per_group)
         slot = self._routing.slot(ShardId(definition.options.group, number))
         return OutgoingMessage(address, self, kind, slot, None)
-
-    def known(self, definition: EntityDefinition) -> KnownType:
-        """A type, as this sender knows it."""
-        return self._types.known(definition)
 
     def slots(self, definition: EntityDefinition) -> list[ShardSlot]:
         """All shards of a type's group."""
@@ -127,16 +144,6 @@ class Client:
     def also_flush(self, counted: Counted) -> None:
         """Move these counts into the recorder as well whenever this sender's are."""
         self._counted.append(counted)
-
-    def register(
-        self, definition: EntityDefinition, replace: bool, told: Callable[[BaseException | None], None]
-    ) -> None:
-        """Make the type's code known to the cluster; `told` hears how that went."""
-        self._types.register(definition, replace, told)
-
-    def keep(self, definition: EntityDefinition, told: Callable[[BaseException | None], None]) -> None:
-        """Have the cluster keep exactly one entity of the type; `told` hears how that went."""
-        self._types.keep(definition, told)
 
     # -- sending
 
@@ -157,7 +164,10 @@ class Client:
         take = inbox.popleft
         most = self._config.max_in_flight
         now = self.now()
-        for _ in range(len(inbox)):
+        count = len(inbox)
+        if sampling.chance and (drawn := self._draw.among(count)):
+            _begin_traces(inbox, drawn)
+        for _ in range(count):
             message = take()
             route = message.route
             kind = route.kind
@@ -168,7 +178,7 @@ class Client:
                 if message._settled:
                     continue
             args = message.args
-            if self._closed or (type(args) is not tuple and type(args) is not Packed):
+            if self._closed or (type(args) is not tuple and isinstance(args, BaseException)):
                 over = Cancelled("the connection is closed", may_have_run=False, **about(message))
                 end(settlement, message, None, over if self._closed else args, now)
                 continue
@@ -182,11 +192,11 @@ class Client:
             known = kind.of
             if not known.registered:
                 if known.refusal is not None:
-                    end(settlement, message, None, self._types.refusal(known, message), now)
+                    end(settlement, message, None, self.types.refusal(known, message), now)
                 elif full(known.held, most):
                     end(settlement, message, None, lane_full(message, most), now)
                 else:
-                    self._types.hold(known, message)
+                    self.types.hold(known, message)
                 continue
             slot = route.slot
             lane = slot.lane or self._routing.place(slot)
@@ -226,8 +236,8 @@ class Client:
         for lane in self._lanes:
             if not lane.outbound.queue:
                 continue
-            if lane.local:
-                self._send_locally(lane)
+            if lane.local and self.locally is not None:
+                self.locally.send(lane)
             else:
                 idle = lane is answered and not lane.calls
                 self._lanes.send(lane, hurry=hurry or idle)
@@ -258,6 +268,9 @@ class Client:
                     self._routing.lose(lane, settlement, why, alive=True)
                 else:
                     self._take(lane, answer, settlement)
+                    if answer.published > lane.outbound.acknowledged and not (lane.calls or lane.polling):
+                        # Some went astray: nobody is on the way who could bring them.
+                        self._lanes.failed(lane, request)
                     if answer.leaving:
                         self._routing.part(lane)
             self._drain(settlement)
@@ -270,55 +283,14 @@ class Client:
 
     def _take(self, lane: SendingLane, answer: Answer, settlement: Settlement) -> None:
         lane.took(answer)
-        now = self.now()
+        lane.quiet_since = now = self.now()
+        lane.resume_wait_s = 0.0
         for frame, attachments in lane.outbound.answered(answer.parcels):
             self._settling.frame(lane, frame, attachments, settlement, now)
         lane.forget_settled()
 
     def _routes_told(self, routes: Routes | BaseException | None) -> None:
-        self._carry_on(lambda settlement: self._routing.heard(routes))
-
-    # -- this very process
-
-    def _send_locally(self, lane: SendingLane) -> None:
-        local = self._local
-        assert local is not None
-        if not local.here():
-            local.call_soon(partial(self._carry_on, _nothing))
-            return
-        outbound = lane.outbound
-        queue = outbound.queue
-        while queue:
-            message = queue.popleft()
-            if message._settled:
-                continue
-            sequence = outbound.number_one(message)
-            if message.deadline is None:
-                lane.next_due = min(lane.next_due, self._timetable.end_of(message))
-                self._timetable.wake_at(lane.next_due)
-            shard = local.take(lane, message, sequence)
-            if shard is not None:
-                outbound.in_flight.pop(sequence, None)
-                self._routing.refused(lane, message, sequence)
-
-    def settle_locally(
-        self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None
-    ) -> None:
-        """A message that this process's own runner took has ended."""
-        settlement = Settlement()
-        with self._lock:
-            message = lane.outbound.in_flight.pop(sequence, None)
-            if message is not None:
-                end(settlement, message, value, error, self.now())
-        settlement.wake()
-        self.pump()
-
-    def take_back(self, lane: SendingLane, sequence: int) -> None:
-        """A message that this process's own runner took and did not start: its shard moves, and so does it."""
-        with self._lock:
-            message = lane.outbound.in_flight.pop(sequence, None)
-            if message is not None:
-                self._routing.refused(lane, message, sequence, taken=True)
+        self._carry_on(lambda settlement: self._routing.heard(routes, settlement))
 
     # -- time
 
@@ -335,15 +307,16 @@ class Client:
             self._timetable.begin()
             self._drain(settlement)
             self._expiry.deadlines(settlement, now)
-            for known in self._types:
+            for known in self.types:
                 self._expiry.oldest(known.held, settlement, now)
                 if known.held:
-                    self._types.ask(known)
+                    self.types.ask(known)
             for slot in self._routing.stranded:
                 self._expiry.oldest(slot.held, settlement, now)
             for lane in self._lanes:
                 self._expiry.lane(lane, settlement, now)
                 self._lanes.tend(lane, now)
+            self._routing.watch(now)
             self._send_all(settlement)
             for lane in self._lanes:
                 self._lanes.poll(lane)
@@ -380,41 +353,6 @@ class Client:
         if lane.resume_at is None:
             self._lanes.exchange(lane, None)
 
-    def load_of(self, message: OutgoingMessage, *, exactly: bool = False) -> int:
-        """Messages of this sender on the lane to that entity, or held for its shard."""
-        if exactly:
-            with self._lock:
-                return self.load_of(message)
-        lane = message.slot.lane
-        load = len(self.inbox) + len(message.kind.of.held)
-        if lane is None:
-            # Where it will go is not known, or not settled: whatever is held may go the same way.
-            load += sum(len(slot.held) + len(slot.refused) for slot in self._routing.stranded)
-            lane = self._routing.expected(message.slot)
-        return load + (lane.load if lane is not None else 0)
-
-    def load_by_entity(self) -> dict[tuple[str, str], int]:
-        """This sender's unanswered messages, by entity."""
-        counts: dict[tuple[str, str], int] = {}
-        with self._lock:
-            in_flight = [message for lane in self._lanes for message in lane.outbound.in_flight.values()]
-            for message in [*self.inbox, *self._waiting(), *in_flight]:
-                key = (message.route.kind.names[0], message.route.entity_id)
-                counts[key] = counts.get(key, 0) + 1
-        return counts
-
-    def _waiting(self) -> list[EntityResponse[Any]]:
-        """Every message that has not left, those in the inbox aside."""
-        waiting: list[EntityResponse[Any]] = []
-        for known in self._types:
-            waiting += known.held
-        for slot in self._routing:
-            waiting += slot.held
-            waiting += [message for _, message in slot.refused]
-        for lane in self._lanes:
-            waiting += lane.outbound.queue
-        return waiting
-
     def flush(self) -> None:
         """Move the counts since the last flush into the recorder."""
         settlement = Settlement()
@@ -442,15 +380,21 @@ class Client:
                 for message in list(lane.outbound.in_flight.values()):
                     error = Cancelled(why, may_have_run=True, **about(message))
                     end(settlement, message, None, error, now)
-            for message in self._waiting():
+            for message in self.outstanding.waiting():
                 error = Cancelled(why, may_have_run=False, **about(message))
                 end(settlement, message, None, error, now)
-            for known in self._types:
+            for known in self.types:
                 known.held.clear()
             self._routing.close()
             self._lanes.close()
         settlement.wake()
         self.pump()
+
+
+def _begin_traces(messages: Sequence[EntityResponse[Any]], drawn: list[int]) -> None:
+    from cluster_app.traced_message import begin_traces  # few processes need it
+
+    begin_traces(messages, drawn)
 
 
 def _nothing(settlement: Settlement) -> None:

@@ -12,11 +12,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 
+from cluster_app.arriving import connections
 from cluster_app.broadcast import Broadcaster, Ways
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
 from cluster_app.drain import DrainResult
-from cluster_app.reference import Reference, connections
+from cluster_app.reference import Reference
 from cluster_app.registration import answer_to
 from cluster_app.room import Room
 from cluster_app.singletons import SINGLETON_ID, ask_to_keep
@@ -135,7 +136,7 @@ class Cluster:
         :raises ConnectionError: no coordinator answered within the default message timeout.
         """
         self._check_may_block("register")
-        register = partial(self._client.register, define(entity_type), replace)
+        register = partial(self._client.types.register, define(entity_type), replace)
         refusal = answer_to(register, self._client.default_timeout_s)
         if refusal is not None:
             raise refusal

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cluster_app import own_modules
-from cluster_app.carrying import carried, forget_ways, open_class, travels_by_nature, write_class
 from entities.declaration import EntityDefinition, define
 from entities.errors import describe
 from entities.source import is_ours
@@ -82,6 +81,8 @@ def ship(definition: EntityDefinition, asked: Mapping[str, str], lacking: list[s
 
     :raises TypeError: it has to travel by value and its code cannot be pickled.
     """
+    from cluster_app.carrying import carried, forget_ways, travels_by_nature, write_class
+
     cls = definition.cls
     by_value = own_modules.heard(asked, lacking)
     forget_ways()
@@ -121,8 +122,11 @@ def load(shipped: ShippedType) -> EntityDefinition:
     :raises ImportError: a module is not, or no longer, to be had from the source that was registered.
     Raises whatever else importing or unpickling raises.
     """
+    cls: Any
     if shipped.by_value:
-        cls: Any = open_class(*pickle.loads(shipped.by_value))
+        from cluster_app.carrying import open_class  # cloudpickle; not where the class can be imported
+
+        cls = open_class(*pickle.loads(shipped.by_value))
     else:
         if missing := own_modules.missing(shipped.sources):
             raise ImportError(

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cluster_app.node_rule import NodeRule
+from cluster_app.shard import check_group
 
 __all__ = ["ClusterConfig"]
 
@@ -26,6 +29,14 @@ class ClusterConfig(BaseSettings):
 
     runners_per_node: int = Field(
         default=1, ge=1, description="Runners on each node; one event loop uses one core."
+    )
+    runner_nodes: dict[str, str | float] = Field(
+        default_factory=dict,
+        description="The nodes that get runners, by label (text) or resource (amount); empty: every node.",
+    )
+    groups: dict[str, dict[str, str | float]] = Field(
+        default_factory=dict,
+        description="Shard groups that only nodes with these labels or resources serve; others may be anywhere.",
     )
     shards_per_group: int = Field(
         default=300,
@@ -67,6 +78,11 @@ class ClusterConfig(BaseSettings):
     lane_silence_s: float = Field(
         default=30.0, gt=0, description="Seconds after which a sender that says nothing is taken for gone."
     )
+    leave_s: float = Field(
+        default=25.0,
+        gt=0,
+        description="Seconds that a runner told to end by SIGTERM takes at most; Kubernetes kills after 30.",
+    )
     idle_node_s: float | None = Field(
         default=60.0,
         gt=0,
@@ -86,3 +102,35 @@ class ClusterConfig(BaseSettings):
         default=1.0, gt=0, description="Seconds between a process's reports of its counts."
     )
     metrics: bool = Field(default=True, description="Whether messages and entities are counted.")
+
+    @field_validator("runner_nodes", "groups", mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, value: object) -> object:
+        # pydantic would take True for the number 1, and a rule that asks for 1 of a resource is another one.
+        rules = value.values() if isinstance(value, dict) else ()
+        for asked in [value, *rules]:
+            for name, amount in asked.items() if isinstance(asked, dict) else ():
+                if isinstance(amount, bool):
+                    raise ValueError(
+                        f"{name!r} is asked to be text, of a label, or an amount, not {amount!r}"
+                    )
+        return value
+
+    @field_validator("runner_nodes")
+    @classmethod
+    def _is_a_rule(cls, asked: dict[str, str | float]) -> dict[str, str | float]:
+        NodeRule(asked)
+        return asked
+
+    @field_validator("groups")
+    @classmethod
+    def _are_rules(cls, groups: dict[str, dict[str, str | float]]) -> dict[str, dict[str, str | float]]:
+        for group, asked in groups.items():
+            try:
+                NodeRule(asked)
+            except ValueError as wrong:
+                raise ValueError(f"group {group!r}: {wrong}") from None
+            if not asked:
+                raise ValueError(f"group {check_group(group)!r} asks nothing of its nodes: leave it out")
+            check_group(group)
+        return groups

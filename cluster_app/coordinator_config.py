@@ -26,6 +26,7 @@ class CoordinatorConfig:
     :ivar first_grant_wait_s: how long they wait at most.
     :ivar max_moving_shards: how many shards may be asked back and not yet let go, in the whole cluster.
     :ivar forget_s: how long a lost runner stays listed.
+    :ivar pinned_groups: the shard groups that only runners may serve which say so (see `Renewal.groups`).
     """
 
     lease_s: float = 3.0
@@ -36,6 +37,7 @@ class CoordinatorConfig:
     first_grant_wait_s: float = 5.0
     max_moving_shards: int = 100
     forget_s: float = 60.0
+    pinned_groups: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("lease_s", "guard_s", "drift_s", "first_grant_wait_s", "forget_s"):

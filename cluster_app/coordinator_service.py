@@ -7,32 +7,43 @@ answer without news is held. Knows no transport: the memory cluster calls it dir
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING
 
 from cluster_app.code import ShippedType, TypeConflict
-from cluster_app.config import ClusterConfig
-from cluster_app.coordinator import Coordinator, CoordinatorConfig, Routes
+from cluster_app.coordinator import Coordinator, CoordinatorConfig
 from cluster_app.grants import Lease, Renewal
-from cluster_app.kv import KeyValue
+from cluster_app.handoff_spans import HandoffSpans
+from cluster_app.kv import KeyValue, KeyValueUnavailable
 from cluster_app.leadership import Leadership, NotLeading
 from cluster_app.roster import Roster
+from cluster_app.routes import Routes
 from cluster_app.shard import ShardId, shard_number
 from cluster_app.timetable import EARLY_S
 from cluster_app.unknown_type import UnknownType
+from observe import sampling
 from observe.instruments import cluster
 from observe.recorder import Recorder
+from observe.traces import Traces, process_traces
+
+if TYPE_CHECKING:
+    from cluster_app.config import ClusterConfig  # takes its time to load; see `config_text`
 
 __all__ = ["CoordinatorService"]
 
-_HOLD_ROUTES_S = 1.0
+_HOLD_ROUTES_S = 5.0  # senders whose runner is silent keep asking
+_BREATH_S = 0.005  # what others get between two slices of a great plan
 
 
 class CoordinatorService:
     """Everything that runners and clients ask of a coordinator.
 
     :param now: a clock that goes on while the machine sleeps, in seconds; the loop's timers must follow it.
-    :ivar drained: the nodes that are to be kept without runners.
+    :param traces: where the spans of handoffs go.
+    :ivar drained: the nodes that are to be kept without runners, until that is undone.
+    :ivar ending: the nodes that are about to be taken away.
     """
 
     def __init__(
@@ -44,6 +55,7 @@ class CoordinatorService:
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         recorder: Recorder,
+        traces: Traces = process_traces,
     ) -> None:
         self.config = config
         self._namespace = namespace
@@ -51,11 +63,15 @@ class CoordinatorService:
         self._loop = loop
         self._now = now
         self._recorder = recorder
+        self._spans = HandoffSpans(traces, now, incarnation)
         self._roster = Roster(kv, namespace)
         # A third of a runner's lease: a new term waits this long before it may count the old one as ended.
         self._leadership = Leadership(kv, namespace, config.lease_s / 3, incarnation)
         self._types: dict[str, ShippedType] = {}
-        self._changed: list[asyncio.Future[None]] = []
+        self._changed: dict[asyncio.Future[None], None] = {}
+        # Those who wait for news of one runner: waking a thousand for each change would cost more than the change.
+        self._renewing: dict[str, dict[asyncio.Future[None], None]] = {}
+        sampling.begin()
         self._seen_version = -1
         self._timer: asyncio.TimerHandle | None = None
         self._lead_at_first()
@@ -64,32 +80,37 @@ class CoordinatorService:
         while self._leadership.claim(self._now()) is None:
             if self._leadership.abdicated:
                 raise NotLeading(None)
-        self._leadership.confirm(self._now())
         figures = CoordinatorConfig(
             lease_s=self.config.lease_s,
             guard_s=self.config.guard_s,
             drift_s=self.config.drift_s,
             shards_per_group=self.config.shards_per_group,
             expected_runners=self.config.runners_per_node,
+            pinned_groups=frozenset(self.config.groups),
         )
-        self.coordinator = Coordinator(figures, self._leadership, self._roster.read(), self._now())
+        roster = self._roster.take_over(self._leadership.require(self._now()))
+        types, kept = self._stored("type"), self._stored("singleton")
+        self.drained = set(self._stored("drained"))
+        self.ending: Collection[str] = frozenset()
+        # All of that is read first: it may take longer than the claim lasts, and nothing below may.
+        self._leadership.confirm(self._now())
+        self.coordinator = Coordinator(figures, self._leadership, roster, self._now())
         self.coordinator.add_group("default", self._now())
-        for key in self._kv.keys(f"{self._namespace}/type/"):
-            stored = self._kv.get(key)
-            if stored is not None:
-                shipped: ShippedType = pickle.loads(stored)
-                self._types[shipped.name] = shipped
-                self.coordinator.add_group(shipped.group, self._now())
-        kept = f"{self._namespace}/singleton/"
-        for key in self._kv.keys(kept):
-            group = self._kv.get(key)
-            if group is not None:
-                self.coordinator.keep(key.removeprefix(kept), group.decode(), self._now())
-        prefix = f"{self._namespace}/drained/"
-        self.drained = {key.removeprefix(prefix) for key in self._kv.keys(prefix)}
+        for stored in types.values():
+            shipped: ShippedType = pickle.loads(stored)
+            self._types[shipped.name] = shipped
+            self.coordinator.add_group(shipped.group, self._now())
+        for name, group in kept.items():
+            self.coordinator.keep(name, group.decode(), self._now())
         for node_id in self.drained:
             self.coordinator.drain(node_id, self._now())
         self._tick()
+
+    def _stored(self, what: str) -> dict[str, bytes]:
+        """What the store has under a heading, by name."""
+        prefix = f"{self._namespace}/{what}/"
+        found = {key.removeprefix(prefix): self._kv.get(key) for key in self._kv.keys(prefix)}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def term(self) -> int:
@@ -105,27 +126,34 @@ class CoordinatorService:
         """Stop."""
         if self._timer is not None:
             self._timer.cancel()
-        self._wake()
+        self._wake_all()
 
     def _tick(self) -> None:
         self._timer = None
         self._leadership.confirm(self._now())
         if self._leadership.abdicated:
-            self._wake()
+            self._wake_all()
             return
         try:
             self.coordinator.tick(self._now())
             self._settle()
-        except NotLeading:
-            pass  # the store did not answer in time; the next confirmation may bring leadership back
-        self._timer = self._loop.call_later(self.config.lease_s / 9, self._tick)
+        except (NotLeading, KeyValueUnavailable):
+            pass  # the store did not answer, or not in time; the next confirmation may bring leadership back
+        self._timer = self._loop.call_later(self._until_next_tick(), self._tick)
+
+    def _until_next_tick(self) -> float:
+        if self.leads and self.coordinator.behind:
+            return _BREATH_S
+        often_s = self.config.lease_s / 9
+        # At the very moment at which a lease ends, rather than up to that much later; what can't be helped then waits.
+        deadline = self.coordinator.next_deadline()
+        return often_s if deadline is None else min(often_s, max(deadline - self._now(), often_s / 10))
 
     def _settle(self) -> None:
         """Write what must be in the store before answers that depend on it leave; tell those who wait."""
         writes = self.coordinator.roster_writes()
         if writes:
-            for write in writes:
-                self._roster.write(write)
+            self._roster.write(writes)
             # Only a confirmation asked for after the writes shows that they were this leader's to make.
             if self._leadership.confirm(self._now()):
                 self.coordinator.roster_written(writes, self._now())
@@ -139,38 +167,55 @@ class CoordinatorService:
                     self._recorder.histogram(cluster.shard_handoff, reason=handoff.reason).record(
                         handoff.seconds
                     )
+            self._spans.handed_over(handoffs, self.coordinator.runners)
+        if self._spans.under_way:
+            self._spans.look(self.coordinator.vacancies())
         if self.coordinator.version != self._seen_version:
             self._seen_version = self.coordinator.version
-            self._wake()
+            waiting = list(self._changed)
+            for runner_id in self.coordinator.drain_news():
+                waiting += self._renewing.get(runner_id, ())
+            _wake(waiting)
 
-    def _wake(self) -> None:
-        waiting, self._changed = self._changed, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    def _wake_all(self) -> None:
+        _wake(list(itertools.chain(self._changed, *self._renewing.values())))
 
     async def change(self, within_s: float) -> None:
         """Wait for a change of who holds what, at most so many seconds."""
+        await self._woken(self._changed, within_s)
+
+    async def _news(self, runner_id: str, within_s: float) -> None:
+        waiting = self._renewing.setdefault(runner_id, {})
+        try:
+            await self._woken(waiting, within_s)
+        finally:
+            if not waiting and self._renewing.get(runner_id) is waiting:
+                del self._renewing[runner_id]
+
+    async def _woken(self, among: dict[asyncio.Future[None], None], within_s: float) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._changed.append(future)
+        among[future] = None
         timer = self._loop.call_later(within_s, _done, future)
         try:
             await future
         finally:
             timer.cancel()
+            del among[future]  # a cluster at rest must not keep all who ever waited
 
     # -- runners
 
     async def renew(self, renewal: Renewal) -> Lease:
         """Answer a runner, at the latest after a quarter of a lease. Raises NotLeading and RunnerEnded."""
-        lease = self.coordinator.renew(renewal, self._now())
+        self._spans.held_up(renewal.runner_id, renewal.held_up)
+        received_at = self._now()
+        lease = self.coordinator.renew(renewal, received_at)
         self._settle()
         if lease.lease_s == 0 or lease.grants is not None:
             return lease
-        until = self._now() + self.config.lease_s / 4
+        until = received_at + self.config.lease_s / 4
         while not self.coordinator.has_news(renewal) and (left := until - self._now()) > EARLY_S:
-            await self.change(left)
-        lease = self.coordinator.renew(renewal, self._now())
+            await self._news(renewal.runner_id, left)
+        lease = self.coordinator.renew(renewal, self._now(), received_at=received_at)
         self._settle()
         return lease
 
@@ -179,6 +224,10 @@ class CoordinatorService:
         self.coordinator.proven_dead(runner_id, self._now())
         if self.leads:
             self._settle()
+
+    def lose_nodes(self, node_ids: Iterable[str]) -> None:
+        """These nodes, all that there are, have been given up for good."""
+        self.coordinator.lose_nodes(node_ids)
 
     # -- drains
 
@@ -191,8 +240,26 @@ class CoordinatorService:
         else:
             self._kv.delete(key)
             self.drained.discard(node_id)
-        self.coordinator.drain(node_id, self._now(), draining)
+        self.coordinator.drain(node_id, self._now(), node_id in self.kept_empty)
         self._settle()
+
+    @property
+    def kept_empty(self) -> Collection[str]:
+        """The nodes that are to have no runners, for whatever reason."""
+        return self.drained | frozenset(self.ending)
+
+    def expect_end_of(self, nodes: Collection[str]) -> None:
+        """These nodes are about to be taken away, and no others: move their shards off. Raises NotLeading."""
+        changed = frozenset(nodes) ^ frozenset(self.ending)
+        for node_id in sorted(changed):
+            self.coordinator.drain(node_id, self._now(), node_id in nodes or node_id in self.drained)
+        self.ending = frozenset(nodes)
+        if changed:
+            self._settle()
+
+    def anybody_stays(self) -> bool:
+        """Whether a runner is there that can take shards."""
+        return any(view.healthy and not view.draining for view in self.coordinator.runners())
 
     def drain_runner(self, runner_id: str) -> None:
         """Move the shards off one runner, which ends when it holds none."""
@@ -209,10 +276,10 @@ class CoordinatorService:
 
     async def routes(self, known_version: int) -> Routes | None:
         """Where the shards are; held for a while if that is what the client knows already."""
-        routes = self.coordinator.routes(known_version)
+        routes = self.coordinator.routes(known_version, self._now())
         if routes is None:
             await self.change(_HOLD_ROUTES_S)
-            routes = self.coordinator.routes(known_version)
+            routes = self.coordinator.routes(known_version, self._now())
         return routes
 
     def owner(self, entity_type: str, entity_id: str) -> str | None:
@@ -225,6 +292,11 @@ class CoordinatorService:
             raise UnknownType(entity_type, self.type_names())
         number = shard_number(entity_type, entity_id, self.config.shards_per_group)
         return self.coordinator.owner(ShardId(shipped.group, number))
+
+    @property
+    def groups(self) -> set[str]:
+        """The shard groups that types are registered in."""
+        return {shipped.group for shipped in self._types.values()}
 
     def type_names(self) -> list[str]:
         """The names of all registered types."""
@@ -284,6 +356,11 @@ class CoordinatorService:
     def shipped(self, name: str) -> ShippedType | None:
         """The code of a registered type, or None."""
         return self._types.get(name)
+
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        _done(future)
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster_app.coordinator import Routes
+from cluster_app.routes import Routes
 from entities.declaration import EntityDefinition
 
 __all__ = ["Directory"]

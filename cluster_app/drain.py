@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from cluster_app.runner_record import RunnerView
 
-__all__ = ["DrainChoice", "DrainRefused", "DrainResult", "DrainTimeout", "chosen"]
+__all__ = ["DrainChoice", "DrainRefused", "DrainResult", "DrainTimeout", "chosen", "named"]
 
 _NAMED = 10  # of what still runs, in an error's text
 
@@ -78,6 +78,21 @@ class DrainChoice(NamedTuple):
     runners: dict[str, int]
 
 
+def named(target: str, known: Collection[str], what: str) -> str:
+    """The id that is `target`, or the only one that begins so.
+
+    :param what: the ids are of, in an error's text.
+    :raises ValueError: there is none, or more than one.
+    """
+    found = (
+        [target] if target in known else sorted(name for name in known if target and name.startswith(target))
+    )
+    if len(found) == 1:
+        return found[0]
+    wrong = f"{target!r} is the beginning of {len(found)} ids" if found else f"no {what} {target!r}"
+    raise ValueError(f"{wrong}; there are: {', '.join(found or sorted(known)) or 'none'}")
+
+
 def chosen(
     target: str, nodes: Collection[str], views: Iterable[RunnerView], drained: Collection[str]
 ) -> DrainChoice:
@@ -89,16 +104,7 @@ def chosen(
     :raises DrainRefused: the node is the only one that is left.
     """
     views = list(views)
-    known = {*nodes, *(view.runner_id for view in views)}
-    found = (
-        [target] if target in known else sorted(name for name in known if target and name.startswith(target))
-    )
-    if len(found) != 1:
-        what = (
-            f"{target!r} is the beginning of {len(found)} ids" if found else f"no node or runner {target!r}"
-        )
-        raise ValueError(f"{what}; there are: {', '.join(found or sorted(known))}")
-    (name,) = found
+    name = named(target, {*nodes, *(view.runner_id for view in views)}, "node or runner")
     if name not in nodes:
         return DrainChoice(
             name, None, {view.runner_id: view.shards for view in views if view.runner_id == name}

@@ -15,7 +15,7 @@ from cluster_app.envelope import Atoms, Codec
 from entities.activation import Activation, Phase
 from entities.annex import AnnexLost
 from entities.entity_class import Entity
-from entities.host import EntityHost
+from entities.live_table import LiveTable
 
 __all__ = ["CHUNK", "living_ids", "read_states", "state_of", "states_from"]
 
@@ -32,19 +32,19 @@ class _Pickled(NamedTuple):
     kind: str
 
 
-def living_ids(host: EntityHost, entity_type: str) -> list[str]:
+def living_ids(live: LiveTable, entity_type: str) -> list[str]:
     """The ids of the living entities of a type."""
-    hosted = host.hosted(entity_type)
+    hosted = live.hosted(entity_type)
     return [] if hosted is None else list(hosted.live)
 
 
-async def read_states(host: EntityHost, entity_type: str, ids: Sequence[str]) -> tuple[int, bytes]:
+async def read_states(live: LiveTable, entity_type: str, ids: Sequence[str]) -> tuple[int, bytes]:
     """How many of these ids were looked at, from the first, and the states of those that live, pickled."""
     found: list[tuple[str, dict[str, Any]]] = []
     size = looked_at = 0
     for entity_id in ids:
         looked_at += 1
-        hosted = host.hosted(entity_type)
+        hosted = live.hosted(entity_type)
         activation = None if hosted is None else hosted.live.get(entity_id)
         state = None if activation is None else await _state_of(activation)
         if state is None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import io
 import pickle
+from functools import cache
 from typing import Any, NamedTuple
-
-from cluster_app.carrying import CodePickler
 
 __all__ = [
     "AnswerFrame",
+    "Apart",
     "Atoms",
     "Codec",
     "Extras",
@@ -33,10 +33,16 @@ __all__ = [
 Atoms = frozenset({int, str, float, bool, type(None), bytes, complex})
 
 
+class Apart(tuple[Any, ...]):
+    """Arguments by position of a message that carries more than these: no plain tuple, so all others need no look."""
+
+    __slots__ = ()
+
+
 class Extras(NamedTuple):
     """What few messages carry; it travels beside the columns, by position in the frame.
 
-    :ivar packed: arguments as bytes, pickled (args, kwargs) together; the column's entry is None.
+    :ivar packed: arguments as bytes, pickled (args, kwargs) together.
     :ivar timeout_s: seconds that are left, for a message with a timeout of its own.
     :ivar chain: the messages being handled up the call chain, each ``(type, id, message id)``.
     :ivar trace: the W3C ``traceparent``.
@@ -44,6 +50,7 @@ class Extras(NamedTuple):
     :ivar message_id: the id it was first sent under, when that was on another lane.
     :ivar counted: a runner has counted it as received and gave it back.
     :ivar references: how many objects of the frame's attachments belong to it.
+    :ivar arguments: arguments by position that need no pickling of their own.
     """
 
     packed: bytes | None = None
@@ -54,6 +61,7 @@ class Extras(NamedTuple):
     message_id: str | None = None
     counted: bool = False
     references: int = 0
+    arguments: tuple[Any, ...] = ()
 
 
 class MessageFrame(NamedTuple):
@@ -65,9 +73,10 @@ class MessageFrame(NamedTuple):
     :ivar kinds: the (entity type, method) pairs that occur.
     :ivar kind: for each message its index in `kinds`.
     :ivar ids: for each message its entity id; for a broadcast, which goes to a whole shard, the shard's number.
-    :ivar arguments: for each message its positional arguments, or None when they are in `extras`.
+    :ivar arguments: for each message its positional arguments; None for one with extras, which have them.
     :ivar timeout_s: seconds that are left to each, for those without one of their own.
     :ivar extras: position to `Extras`.
+    :ivar granted: the latest epoch that the sender knows a shard of this lane's runner to be granted under.
     """
 
     number: int
@@ -79,6 +88,15 @@ class MessageFrame(NamedTuple):
     arguments: list[tuple[Any, ...] | None]
     timeout_s: float
     extras: dict[int, Extras]
+    granted: tuple[int, int] = (0, 0)
+
+    def later(self, late_s: float) -> MessageFrame:
+        """The frame after so many seconds: with so much less time for its messages."""
+        extras = {
+            position: extra if extra.timeout_s is None else extra._replace(timeout_s=extra.timeout_s - late_s)
+            for position, extra in self.extras.items()
+        }
+        return self._replace(timeout_s=self.timeout_s - late_s, extras=extras)
 
 
 class AnswerFrame(NamedTuple):
@@ -113,36 +131,21 @@ class Packed(NamedTuple):
     attachments: tuple[Any, ...] = ()
 
 
-class _Attached:
-    """Where an attachment was; the reader puts it back."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class _Pickler(CodePickler):
-    """Pickles by value what a runner cannot import, and takes attachments out."""
-
-    def __init__(self, file: io.BytesIO, attach: tuple[type, ...]) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._attach = attach
-        self.attachments: list[Any] = []
-
-    def reducer_override(self, obj: Any) -> Any:
-        if self._attach and isinstance(obj, self._attach):
-            self.attachments.append(obj)
-            return _take_attachment, (len(self.attachments) - 1,)
-        return super().reducer_override(obj)
-
-
 # What is being unpacked takes its attachments from here. One event loop or thread unpacks at a time, step by step.
 _unpacking: list[tuple[Any, ...]] = []
 
 
-def _take_attachment(index: int) -> Any:
+def take_attachment(index: int) -> Any:
+    """What `AttachingPickler` puts where an attachment was."""
     return _unpacking[-1][index]
+
+
+@cache
+def _pickler() -> Any:
+    # Loads cloudpickle: many an entity's own process is never asked for more than what needs no pickling.
+    from cluster_app.attaching_pickler import AttachingPickler
+
+    return AttachingPickler
 
 
 class Codec:
@@ -159,7 +162,7 @@ class Codec:
         if type(value) is Packed:
             return value
         file = io.BytesIO()
-        pickler = _Pickler(file, self.attach)
+        pickler = _pickler()(file, self.attach)
         pickler.dump(value)
         return Packed(file.getvalue(), tuple(pickler.attachments))
 
@@ -204,12 +207,20 @@ def copied(value: Any, codec: Codec) -> Any:
 
 def write(frame: MessageFrame | AnswerFrame) -> bytes:
     """The bytes of a frame."""
+    if isinstance(frame, MessageFrame) and frame.extras:
+        # As plain tuples: to a pickler an object of a class of its own is more than all that is in it.
+        plain: Any = {position: tuple(extra) for position, extra in frame.extras.items()}
+        frame = frame._replace(extras=plain)
     return pickle.dumps(tuple(frame), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def read_messages(data: bytes) -> MessageFrame:
     """A frame of messages from its bytes."""
-    return MessageFrame(*pickle.loads(data))
+    frame = MessageFrame(*pickle.loads(data))
+    if frame.extras:
+        for position, extra in frame.extras.items():
+            frame.extras[position] = Extras(*extra)
+    return frame
 
 
 def read_answers(data: bytes) -> AnswerFrame:

@@ -7,6 +7,7 @@ timer of their own: on a lane the order of sequence numbers is the order of age.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from cluster_app.lanes import Lanes
@@ -20,10 +21,14 @@ __all__ = ["Expiry"]
 
 
 class Expiry:
-    """Ends what is over."""
+    """Ends what is over.
 
-    def __init__(self, timetable: Timetable, lanes: Lanes) -> None:
+    :param unserved: why nobody serves a shard of this group.
+    """
+
+    def __init__(self, timetable: Timetable, lanes: Lanes, unserved: Callable[[str], str]) -> None:
         self._timetable = timetable
+        self._unserved = unserved
         self._lanes = lanes
 
     def deadlines(self, settlement: Settlement, now: float) -> None:
@@ -88,7 +93,7 @@ class Expiry:
                 "the deadline came first", shard=str(slot.shard), **about(message)
             )
         elif slot.lane is None:
-            error = RunnerNotRegistered("no runner served its shard before the deadline", **about(message))
+            error = RunnerNotRegistered(self._unserved(slot.shard.group), **about(message))
         else:
             error = Timeout("it had not left", may_have_run=False, **about(message))
         end(settlement, message, None, error, now)

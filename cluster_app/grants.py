@@ -39,9 +39,12 @@ class Renewal(NamedTuple):
         taken back.
     :ivar leaving: it wants to go and asks for its shards to be moved.
     :ivar draining: it was told that it drains. Runners remember this for a coordinator that comes after.
+    :ivar ends: how many ends of processes it has heard of under that term.
     :ivar entities: how many live on it.
     :ivar idle_s: seconds since the last one of them went; 0 while there are any.
     :ivar busy: its share of a core since the renewal before, 1 for all of one.
+    :ivar groups: the pinned shard groups that it may serve, because its node has what they ask for.
+    :ivar held_up: what the shards that it was asked for waited for longest: ``Type/id.method``, and seconds.
     """
 
     runner_id: str
@@ -54,9 +57,12 @@ class Renewal(NamedTuple):
     released: Mapping[ShardId, Epoch]
     leaving: bool = False
     draining: bool = False
+    ends: int = 0
     entities: int = 0
     idle_s: float = 0.0
     busy: float = 0.0
+    groups: frozenset[str] = frozenset()
+    held_up: tuple[tuple[str, float], ...] = ()
 
 
 class Lease(NamedTuple):
@@ -72,6 +78,11 @@ class Lease(NamedTuple):
     :ivar draining: the runner drains, alone or with its node.
     :ivar singletons: the entity types of which there is exactly one, each with its shard group; told together with
         `grants`, and None without.
+    :ivar granted: the latest epoch given out to anybody: what the runner has of those up to it, it knows by now.
+    :ivar since: what the runner was granted up to this epoch has been taken from it; None: not on the roster, so it
+        has nothing.
+    :ivar ends: how many processes' ends are proven to this term.
+    :ivar ended: those of them that the runner has not heard of: none of them sends anything any more.
     """
 
     term: int
@@ -81,3 +92,7 @@ class Lease(NamedTuple):
     release: frozenset[ShardId]
     draining: bool = False
     singletons: Mapping[str, str] | None = None
+    granted: Epoch = Epoch(0, 0)
+    since: Epoch | None = None
+    ends: int = 0
+    ended: frozenset[str] = frozenset()

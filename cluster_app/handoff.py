@@ -22,12 +22,14 @@ class Handoff(NamedTuple):
         ``drain`` (it or its node drains) or ``lost`` (its runner died or let its lease run out).
     :ivar outcome: ``error`` when a runner that had been asked for the shard was lost before it let go.
     :ivar seconds: from asking, or from finding the loss, to the new grant.
+    :ivar runner_id: who had it.
     """
 
     shard: ShardId
     reason: HandoffReason
     outcome: HandoffOutcome
     seconds: float
+    runner_id: str
 
 
 class Vacancy(NamedTuple):

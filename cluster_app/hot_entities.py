@@ -1,8 +1,8 @@
 """Which entities of a runner get the most messages now.
 
-Decides which messages are looked at. Small frames, and so all of a quiet runner, are counted in full; of large frames
-and of messages within the runner about one in sixteen is, chosen evenly, and stands for the others. Two windows of
-ten seconds each, the one before and the current one, make a rate of the counts.
+Decides which messages are looked at. Small frames, and so all that reaches a quiet runner by frames, are counted in
+full; of large frames and of messages within the runner about one in sixteen is, chosen evenly, and stands for the
+rest. Two windows of ten seconds each, the one before and the current one, make a rate of the counts.
 """
 
 from __future__ import annotations

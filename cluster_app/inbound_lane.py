@@ -191,6 +191,11 @@ class InboundLane:
         """Whether there is anything that no exchange has taken yet."""
         return bool(self._sequences or self._untold)
 
+    @property
+    def settled(self) -> bool:
+        """Whether its sender has an answer to every message that has come, and has said so."""
+        return not (self.unanswered or self._sequences or self._unacknowledged)
+
     def acknowledge(self, answers: int) -> None:
         """The sender has this many answer frames, without a gap."""
         for number in [n for n in self._unacknowledged if n < answers]:

@@ -22,7 +22,7 @@ from cluster_app.timetable import Timetable
 from entities.response import EntityResponse
 
 if TYPE_CHECKING:
-    from cluster_app.config import ClusterConfig  # takes its time to load: not in an entity's own process
+    from cluster_app.config import ClusterConfig  # takes its time to load; see `config_text`
 
 __all__ = ["Lanes"]
 
@@ -32,7 +32,11 @@ _FULL = (
 )
 _POLL_S = 10.0  # how long a runner may hold an exchange that only waits for answers
 _KEEP_ALIVE_S = 5.0
-_RESUME_S = 0.05
+_RESUME_S = 0.05  # at first; then less and less often
+_MOST_RESUME_S = 1.0
+_SILENT_S = (
+    0.5  # without an answer that is due, before a sender asks the coordinator what has become of the runner
+)
 _LULL_S = (
     0.002  # seconds without an exchange after which a sender is no longer taken to send as much as before
 )
@@ -67,6 +71,7 @@ class Lanes:
         self._told = told
         self._lanes: dict[str, SendingLane] = {}
         self._numbers = itertools.count()
+        self._numbered_before = 0  # on lanes that are no more
         # Often enough that a sender who lives is never taken for gone.
         self._poll_s = min(_POLL_S, config.lane_silence_s / 3)
         self._keep_alive_s = min(_KEEP_ALIVE_S, config.lane_silence_s / 3)
@@ -88,6 +93,7 @@ class Lanes:
             local = self._local is not None and self._local.runner_id == runner_id
             connection = None if local else self._transport.connect(runner_id)
             lane = self._lanes[runner_id] = SendingLane(outbound, connection, local)
+            lane.quiet_since = self._timetable.now()
             self._timetable.wake_at(self._timetable.now() + self._keep_alive_s)
         return lane
 
@@ -108,7 +114,26 @@ class Lanes:
 
     def remove(self, lane: SendingLane) -> None:
         """Its runner has ended, or has forgotten it."""
+        self._numbered_before += lane.outbound.numbered
         del self._lanes[lane.outbound.runner_id]
+
+    @property
+    def back(self) -> int:
+        """How many messages have left and are in flight no more, ever; those that were sent again each time."""
+        outbounds = [lane.outbound for lane in self._lanes.values()]
+        return self._numbered_before + sum(out.numbered - len(out.in_flight) for out in outbounds)
+
+    def silent(self, now: float) -> bool:
+        """Whether some runner should have been heard of by now, and was not."""
+        return any(self._is_silent(lane, now) for lane in self._lanes.values())
+
+    @staticmethod
+    def _is_silent(lane: SendingLane, now: float) -> bool:
+        if lane.local:
+            return False
+        waits = lane.load or lane.calls or lane.resume_at is not None
+        due = lane.quiet_since if waits else lane.poll_until if lane.polling else now
+        return now - due >= _SILENT_S
 
     # -- exchanges
 
@@ -130,6 +155,8 @@ class Lanes:
             if lane.next_due == float("inf"):
                 lane.next_due = now + timetable.default_timeout_s
                 timetable.wake_at(lane.next_due)
+            if not lane.calls:
+                lane.quiet_since = now  # an answer is due from now on
             lane.calls += 1
             lane.unsettled[parcel.number] = -1
             self.exchange(lane, parcel)
@@ -150,7 +177,8 @@ class Lanes:
     ) -> None:
         """Begin one exchange; cancellations that wait ride along."""
         cancel, lane.cancels = tuple(lane.cancels), []
-        lane.spoke_at = self._timetable.now()
+        lane.spoke_at = now = self._timetable.now()
+        self._timetable.wake_at(now + _SILENT_S)
         request = Request(
             self._incarnation,
             lane.outbound.number,
@@ -181,7 +209,8 @@ class Lanes:
         """An exchange failed and the runner may live: the same incarnation is asked again, soon."""
         lane.cancels.extend(request.cancel)
         if lane.resume_at is None:
-            lane.resume_at = self._timetable.now() + _RESUME_S
+            lane.resume_wait_s = self._timetable.back_off(lane.resume_wait_s, _RESUME_S, _MOST_RESUME_S)
+            lane.resume_at = self._timetable.now() + lane.resume_wait_s
             lane.patience = _FULL
             self._timetable.wake_at(lane.resume_at)
 
@@ -190,6 +219,7 @@ class Lanes:
         if lane.local or lane.polling or lane.calls or lane.resume_at is not None or not self.has(lane):
             return
         lane.polling = True
+        lane.poll_until = self._timetable.now() + self._poll_s
         self.exchange(lane, None, wait_s=self._poll_s)
 
     def tend(self, lane: SendingLane, now: float) -> None:
@@ -205,14 +235,16 @@ class Lanes:
             self.exchange(lane, None)
         if now - lane.spoke_at >= self._keep_alive_s and not lane.polling and not lane.calls:
             self.exchange(lane, None)
-        self._timetable.wake_at(now + self._keep_alive_s)
+        self._timetable.wake_at(
+            now + (min(_SILENT_S, self._keep_alive_s) if lane.load else self._keep_alive_s)
+        )
 
     def _resume(self, lane: SendingLane, now: float) -> None:
         assert lane.resume_at is not None
         if now < lane.resume_at:
             self._timetable.wake_at(lane.resume_at)
         elif lane.calls:
-            lane.resume_at = now + _RESUME_S
+            lane.resume_at = now + _RESUME_S  # the other exchange has not come back yet
             self._timetable.wake_at(lane.resume_at)
         else:
             lane.resume_at = None

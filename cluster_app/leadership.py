@@ -13,9 +13,9 @@ from contextlib import suppress
 
 from cluster_app.kv import KeyValue, KeyValueUnavailable
 
-__all__ = ["Leadership", "NotLeading"]
+__all__ = ["TERM_DIGITS", "Leadership", "NotLeading"]
 
-_DIGITS = 12
+TERM_DIGITS = 12  # of a term in a key, so that keys are in the order of terms
 
 
 class NotLeading(Exception):
@@ -72,7 +72,9 @@ class Leadership:
         if self.term is not None:
             raise RuntimeError(f"this incarnation has claimed term {self.term} already")
         term = self._highest() + 1
-        if not self._kv.put(f"{self._prefix}{term:0{_DIGITS}d}", self._incarnation.encode(), overwrite=False):
+        if not self._kv.put(
+            f"{self._prefix}{term:0{TERM_DIGITS}d}", self._incarnation.encode(), overwrite=False
+        ):
             return None
         self.term = term
         # The number may be one that was used and tidied away while this process slept: only a list taken
@@ -87,7 +89,7 @@ class Leadership:
         with suppress(KeyValueUnavailable):
             for number in self._claimed():
                 if number < term:
-                    self._kv.delete(f"{self._prefix}{number:0{_DIGITS}d}")
+                    self._kv.delete(f"{self._prefix}{number:0{TERM_DIGITS}d}")
         return term
 
     def confirm(self, sent_at: float) -> bool:

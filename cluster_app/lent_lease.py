@@ -32,7 +32,7 @@ class LentLease:
         self._now = now
         self._call_back = opened
         self._marks: dict[int, float] = {}
-        self._waiting: asyncio.Future[None] | None = None
+        self._held: list[asyncio.Future[None]] = []
         self._answers = 0
 
     def mark(self) -> int:
@@ -51,8 +51,10 @@ class LentLease:
         closed = self._now() >= self.until
         self.until = max(self.until, marked_at + lent.left_s)
         if closed and self._now() < self.until:
-            if self._waiting is not None and not self._waiting.done():
-                self._waiting.set_result(None)
+            held, self._held = self._held, []
+            for opened in held:
+                if not opened.done():
+                    opened.set_result(None)
             self._call_back()
 
     @property
@@ -61,10 +63,10 @@ class LentLease:
         return self._now() < self.until
 
     def opened(self) -> asyncio.Future[None]:
-        """A future that is done when it runs again."""
-        if self._waiting is None or self._waiting.done():
-            self._waiting = self._loop.create_future()
-        return self._waiting
+        """A future of the caller's own that is done when it runs again: one for all would be cancelled with any."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._held.append(opened)
+        return opened
 
 
 class LentWay:

@@ -16,6 +16,7 @@ from entities.response import EntityResponse
 
 if TYPE_CHECKING:
     from cluster_app.client import Client
+    from cluster_app.local_sending import LocalSending
     from cluster_app.runner import Runner
 
 __all__ = ["LocalLane", "LocalRunner"]
@@ -60,12 +61,13 @@ class LocalLane:
         self._thread = thread
         self._codec = codec
         self._runner: Runner
-        self._client: Client
+        self._sending: LocalSending
         self._lane: SendingLane
 
     def join(self, client: Client, runner: Runner) -> None:
         """Say whose lane this is; both need it to be made."""
-        self._client, self._runner = client, runner
+        assert client.locally is not None  # it was made with this lane
+        self._sending, self._runner = client.locally, runner
         self.runner_id = runner.runner_id
 
     # -- as the client sees it: a `LocalRunner`
@@ -108,7 +110,7 @@ class LocalLane:
     def fail(self, sequence: int, error: BaseException) -> None:
         """The message ended before it was accepted."""
         # Later, when the sender's lock is free: it is just being handed over.
-        self._loop.call_soon(self._client.settle_locally, self._lane, sequence, None, error)
+        self._loop.call_soon(self._sending.settle, self._lane, sequence, None, error)
 
     def answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
         """The message has ended; its value is copied, as on the wire."""
@@ -122,9 +124,9 @@ class LocalLane:
         if error is not None:
             self.fail(delivery.sequence, error)
         else:
-            self._client.settle_locally(self._lane, delivery.sequence, value, None)
+            self._sending.settle(self._lane, delivery.sequence, value, None)
 
     def send_back(self, delivery: Delivery, shard: ShardId) -> None:
         """A message that was taken and has not started goes back: its shard leaves this runner."""
         if self.unanswered.pop(delivery.sequence, None) is not None:
-            self._client.take_back(self._lane, delivery.sequence)
+            self._sending.take_back(self._lane, delivery.sequence)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from random import Random
 from typing import Any, TypeVar
 
+from cluster_app.alarm import LoopAlarm
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
 from cluster_app.annexed_entity import AnnexedEntity
 from cluster_app.client import Client
@@ -14,7 +16,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.directory import Directory
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Transport
-from cluster_app.lent_lease import LentWay
+from cluster_app.lent_lease import LentLease, LentWay
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.owned_annex import OwnedAnnexes
 from cluster_app.runner import Runner
@@ -22,6 +24,7 @@ from cluster_app.stepped_loop import SteppedLoop
 from entities.annex import AnnexLost, Left
 from entities.declaration import EntityDefinition
 from observe.recorder import Recorder
+from observe.traces import Traces
 
 __all__ = ["MemoryAnnexes"]
 
@@ -47,7 +50,9 @@ class MemoryAnnexes(OwnedAnnexes):
         neighbours: Neighbourhood,
         awake: asyncio.Event,
         report: Callable[[str, Recorder, bool], None],
+        traces: Traces,
     ) -> None:
+        self.traces = traces
         self.config = config
         self.loop = loop
         self.transport = transport
@@ -55,6 +60,7 @@ class MemoryAnnexes(OwnedAnnexes):
         self.awake = awake
         self.report = report
         self.processes: dict[str, _Process] = {}  # by address
+        self.over = False
         super().__init__(runner, loop.time, Codec(), neighbours, partial(_MemoryLink, self))
 
     def flush(self) -> None:
@@ -72,6 +78,7 @@ class MemoryAnnexes(OwnedAnnexes):
 
     def kill_all(self) -> None:
         """Their owner dies, and they with it."""
+        self.over = True
         for address in list(self.processes):
             self.kill(address)
 
@@ -82,18 +89,21 @@ class _Process:
     def __init__(self, annexes: MemoryAnnexes, tenancy: Tenancy, definition: EntityDefinition) -> None:
         loop, config = annexes.loop, annexes.config
         self.name = tenancy.process
+        self.traces = annexes.traces.share()
         self.recorder = Recorder(enabled=config.metrics)
         self.ended: asyncio.Future[None] = loop.create_future()
         neighbourhood = Neighbourhood()
+        lease = LentLease(loop, loop.time, lambda: self.client.go_on())
         self.entity = AnnexedEntity(
             tenancy,
             definition,
+            lease,
             loop,
             loop.time,
             Codec(),
             neighbourhood,
             config.lease_s / 3,
-            lambda: self.client.go_on(),
+            self.traces,
         )
         self.client = Client(
             tenancy.process,
@@ -103,11 +113,13 @@ class _Process:
             self.recorder,
             Codec(),
             loop.time,
-            lambda when: loop.call_soon_threadsafe(loop.call_at, when, self._tick),  # type: ignore[arg-type]  # returns a handle
-            LentWay(self.entity.lease, loop),
+            LoopAlarm(loop, loop.time, self._tick).at,
+            LentWay(lease, loop),
+            self.traces,
+            Random(tenancy.process).random,
         )
         neighbourhood.join(self.client)
-        self.entity.lease.mark()
+        lease.mark()
 
     def _tick(self) -> None:
         if not self.ended.done():
@@ -120,6 +132,7 @@ class _Process:
     def end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
+            self.traces.cut()
             self.entity.stop()
             self.recorder.close()
 
@@ -135,14 +148,17 @@ class _MemoryLink:
         self._process: _Process | None = None
 
     async def begin(self) -> None:
+        await self._annexes.awake.wait()
+        if self._annexes.over:
+            await self._annexes.loop.create_future()  # its owner was killed, and starts nothing
         self._process = _Process(self._annexes, self._tenancy, self._definition)
         self._annexes.processes[self._address] = self._process
 
     async def hindrance(self) -> str | None:
         return None
 
-    async def activate(self, lent: Lent) -> Reply:
-        return await self._ask(lambda entity: entity.activate(lent))
+    async def activate(self, lent: Lent, trace: str | None) -> Reply:
+        return await self._ask(lambda entity: entity.activate(lent, trace))
 
     async def call(self, call: Call) -> Reply:
         return await self._ask(lambda entity: entity.call(call))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from cluster_app.client import Client
 from entities.delivery import current_delivery
+
+if TYPE_CHECKING:
+    from cluster_app.client import Client  # takes its time to load: not where an entity sends nothing
 
 __all__ = ["Neighbourhood", "cluster_of_this_entity"]
 
@@ -13,21 +17,33 @@ __all__ = ["Neighbourhood", "cluster_of_this_entity"]
 class Neighbourhood:
     """Gives references that send through the runner's own client; `join` comes once that exists.
 
+    :param make: makes the client when it is first needed, where nobody joins.
+    :ivar joined: the client, once there is one.
     :ivar cluster: what `connect` gives the entities, where that is not what it gives all of their process.
     """
 
-    def __init__(self) -> None:
-        self._client: Client | None = None
+    def __init__(self, make: Callable[[], Client] | None = None) -> None:
+        self.joined: Client | None = None
         self.cluster: Any = None
+        self._make = make
+        self._making = threading.Lock()  # a blocking handler may be the first to send
 
     def join(self, client: Client) -> None:
         """Say through which client to send."""
-        self._client = client
+        self.joined = client
+
+    def client(self) -> Client:
+        """The client."""
+        if self.joined is None:
+            with self._making:
+                if self.joined is None:
+                    assert self._make is not None
+                    self.joined = self._make()
+        return self.joined
 
     def entity(self, entity_type: type[Any], entity_id: str, /) -> Any:
         """A reference, as `Cluster.entity`."""
-        assert self._client is not None
-        return self._client.reference(entity_type, entity_id)
+        return self.client().reference(entity_type, entity_id)
 
 
 def cluster_of_this_entity() -> Any:

@@ -23,6 +23,7 @@ class OutboundLane:
 
     :ivar queue: messages that wait for a frame.
     :ivar in_flight: sequence number to message, for those in a frame and not answered.
+    :ivar granted: the latest epoch under which a shard is known to be its runner's.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class OutboundLane:
         self.runner_id = runner_id
         self.queue: deque[EntityResponse[Any]] = deque()
         self.in_flight: dict[int, EntityResponse[Any]] = {}
+        self.granted: tuple[int, int] = (0, 0)
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._next_sequence = 0
@@ -45,6 +47,11 @@ class OutboundLane:
     def acknowledged(self) -> int:
         """How many answer frames have arrived without a gap."""
         return self._next_answer
+
+    @property
+    def numbered(self) -> int:
+        """How many messages have been put into frames, or handed over within this process."""
+        return self._next_sequence
 
     @property
     def next_frame(self) -> int:
@@ -78,8 +85,8 @@ class OutboundLane:
                 continue
             route = message.route
             number = kinds.get(route.kind)
-            if number is None:
-                number = kinds[route.kind] = len(kinds)
+            if number is None:  # the first of its kind, or one that only stands for it
+                number = kinds.setdefault(route.kind.real, len(kinds))
             kind.append(number)
             ids.append(route.entity_id)
             content = message.args
@@ -88,16 +95,14 @@ class OutboundLane:
                 youngest = message.sent_at
             else:
                 extra = extras_of(message, now)
+                arguments.append(None)
                 if isinstance(content, Packed):
-                    arguments.append(None)
                     attachments.extend(content.attachments)
                     if (
                         content is not sized
                     ):  # the parts of a broadcast share theirs, and a frame holds it once
                         size += len(content.data)
                         sized = content
-                else:
-                    arguments.append(content)
                 extras[len(ids) - 1] = extra
             in_flight[sequence] = message
             message.flight = sequence
@@ -117,6 +122,7 @@ class OutboundLane:
             arguments,
             (youngest or now) + default_timeout_s - now,
             extras,
+            self.granted,
         )
         parcel = Parcel(frame.number, write(frame), tuple(attachments))
         self._unreceived[frame.number] = parcel
@@ -156,14 +162,15 @@ def extras_of(message: EntityResponse[Any], now: float) -> Extras:
     """What a message carries beside arguments by position."""
     content, cause, route = message.args, message.cause, message.route
     packed = content if isinstance(content, Packed) else None
-    message_id, counted = message.resent_as or (None, False)
+    message_id, counted = message.resent_as[:2] if message.resent_as is not None else (None, False)
     return Extras(
         packed.data if packed is not None else None,
         None if message.deadline is None else message.deadline - now,
         cause.chain_onwards() if cause is not None else (),
-        cause.trace if cause is not None else None,
+        route.kind.trace,
         route.slot.stream,
         message_id,
         counted,
         len(packed.attachments) if packed is not None else 0,
+        () if packed is not None else tuple(content),
     )

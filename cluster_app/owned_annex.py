@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from cluster_app.annex_calls import Call, Lent, Link, Reply, Tenancy
+from cluster_app.arriving import unpacked_at
 from cluster_app.envelope import Codec, Packed
-from cluster_app.reference import unpacked_at
 from entities.activation import Activation
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.answers import address_of
@@ -68,12 +68,12 @@ class OwnedAnnex:
     def _lend(self) -> Lent:
         return Lent(self._told, max(0.0, self._gate.until - self._now()))
 
-    async def open(self) -> None:
+    async def open(self, trace: str | None = None) -> None:
         """Start it, and bring the entity to life."""
         await self._link.begin()
         # From here on the lease is lent, however long coming to life takes.
         self._listening = asyncio.get_running_loop().create_task(self._listen())
-        reply = await self._link.activate(self._lend())
+        reply = await self._link.activate(self._lend(), trace)
         self._told = max(self._told, reply.answer)
         if reply.error is not None:
             error = self._unpack_error(reply.error)
@@ -125,7 +125,7 @@ class OwnedAnnex:
                     arguments,
                     delivery.deadline - self._now(),
                     delivery.chain,
-                    delivery.trace,
+                    delivery.trail.trace if delivery.trail is not None else None,
                     delivery.id,
                     self._lend(),
                 )

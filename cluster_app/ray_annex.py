@@ -8,48 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
-from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.owned_annex import OwnedAnnexes
-from cluster_app.ray_calls import agent_name, boottime, find_actor
-from cluster_app.ray_entity import EntityActor, read_reply, write_call
+from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, readable
+from cluster_app.ray_entity import EntityActor, Whereabouts, read_reply, write_call
 from cluster_app.ray_hindrance import hindrance
 from cluster_app.runner import Runner
 from entities.address import EntityAddress
 from entities.annex import AnnexLost, AnsweredThere, Left
 from entities.declaration import EntityDefinition
-from entities.errors import ActivationFailed, RunnerNotRegistered, Unknown, describe
+from entities.errors import RunnerNotRegistered, Unknown, describe
 
 __all__ = ["RayAnnexes", "actor_name"]
 
 _NAME_TAKEN_S = 1.0  # how long the name of an actor whose death Ray has not heard of yet is waited for
-_LONGEST_NAME = 200
 
 
 def actor_name(address: EntityAddress) -> str:
     """The name of an entity's actor, as Ray's listings show it: ``entity-Forecast/lax``."""
-    text = str(address)
-    readable = "".join(c if c.isprintable() else "?" for c in text)[:_LONGEST_NAME]
-    if readable != text:  # two addresses must not share a name
-        readable += f"~{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-    return f"entity-{readable}"
+    return f"entity-{readable(str(address))}"
 
 
 class RayAnnexes(OwnedAnnexes):
     """The processes of one runner's entities.
 
+    :param config: the cluster's, as text.
     :ivar shipped: the pickled code of each type, by digest.
+    :ivar known_agent: the agent of this node, once it was asked for.
     :ivar unburied: by address, done when the process that was started last for it is proven dead.
     """
 
@@ -59,26 +54,34 @@ class RayAnnexes(OwnedAnnexes):
         self,
         runner: Runner,
         namespace: str,
-        config: ClusterConfig,
+        config: str,
         node_id: str,
         codec: Codec,
         neighbours: Neighbourhood,
     ) -> None:
         self.runner_id = runner.runner_id
         self.namespace = namespace
-        self.config = config.model_dump_json()
+        self.config = config
         self.node_id = node_id
         self.shipped: dict[str, bytes] = {}
         self.unburied: dict[EntityAddress, asyncio.Future[None]] = {}
         super().__init__(runner, boottime, codec, neighbours, partial(_RayLink, self))
+        self.known_agent: Any = None
         self._classes: dict[str, Any] = {}
-        self._agent: Any = None
 
     def agent(self) -> Any:
         """The agent of this node; None while there is none. May block for a call to the GCS."""
-        if self._agent is None:
-            self._agent = find_actor(agent_name(self.node_id), self.namespace)
-        return self._agent
+        if self.known_agent is None:
+            self.known_agent = find_actor(agent_name(self.node_id), self.namespace)
+        return self.known_agent
+
+    def agent_of(self, node_id: str) -> Any:
+        """The agent of another node, where one is wanted from now on; None while there is none. May block."""
+        agent = find_actor(agent_name(node_id), self.namespace)
+        coordinator = find_actor(COORDINATOR, self.namespace) if agent is None else None
+        if coordinator is not None:
+            coordinator.wanted.remote(node_id)  # a node without runners may have none
+        return agent
 
     def actor_class(self, definition: EntityDefinition) -> Any:
         """A Ray actor class that Ray's listings show under the entity type's name."""
@@ -116,17 +119,33 @@ class _RayLink:
         except (ValueError, TypeError, RayError) as refused:
             raise self._not_scheduled(str(refused)) from refused
         try:
-            await self._actor.begin.remote()
-        except RayTaskError as raised:
-            cause = raised.cause if isinstance(raised.cause, BaseException) else raised
-            why = f"its code cannot be loaded in its process: {describe(cause)}"
-            error = ActivationFailed(why, address=self._address)
-            raise error from cause
+            where: Whereabouts = await self._actor.whereabouts.remote()
         except RayActorError as died:
             raise AnnexLost(f"its process ended before it had begun: {died}") from died
         except RayError as refused:  # cannot be scheduled, or its environment cannot be set up
             raise self._not_scheduled(str(refused) or describe(refused)) from refused
+        await self._have_admitted(where)
         self._begun = True
+
+    async def _have_admitted(self, where: Whereabouts) -> None:
+        """Have its end seen from here on, before it loads anything of the entity's.
+
+        Asked for by its owner, which has the way to the agent open: the process would have to find it first. It is
+        known by when it was started too, so however late this comes, no other process is taken for it.
+        """
+        annexes, loop = self._annexes, asyncio.get_running_loop()
+        for _ in range(100):
+            try:
+                agents = [annexes.known_agent or await loop.run_in_executor(None, annexes.agent)]
+                if where.node_id != annexes.node_id:  # the agent there sees its end, and tells the other one
+                    agents.append(await loop.run_in_executor(None, annexes.agent_of, where.node_id))
+                for agent in agents:
+                    if not await agent.admit.remote(self._tenancy.process, *where):
+                        raise AnnexLost("its process ended, or was given up, before it had begun")
+                return
+            except (RayError, AttributeError):
+                await asyncio.sleep(0.05)  # an agent restarts, or is not there yet
+        raise AnnexLost("no agent of its node can see its end")
 
     def _not_scheduled(self, why: str) -> RunnerNotRegistered:
         error = RunnerNotRegistered(f"its process cannot be started: {why}", address=self._address)
@@ -135,8 +154,7 @@ class _RayLink:
 
     def _create(self) -> Any:
         annexes, demand = self._annexes, self._definition.options.demand
-        agent = annexes.agent()
-        if agent is None:
+        if annexes.agent() is None:
             raise ValueError("its node has no agent")
         asked = dict(demand.resources or {})
         memory = asked.pop("memory", None)
@@ -149,7 +167,11 @@ class _RayLink:
             "max_task_retries": 0,
             "max_concurrency": 1000,
             "enable_task_events": False,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(annexes.node_id, soft=True),
+            # A soft one would do in either case, but Ray 2.60 forgets it for an actor that demands nothing; such a one
+            # fits on any node that lives.
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(
+                annexes.node_id, soft=bool(demand.amounts())
+            ),
         }
         if memory is not None:
             options["memory"] = memory
@@ -160,8 +182,6 @@ class _RayLink:
             annexes.namespace,
             annexes.config,
             annexes.shipped[self._definition.digest],
-            agent,
-            annexes.node_id,
         )
         make = annexes.actor_class(self._definition)
         name = actor_name(self._address)
@@ -196,8 +216,8 @@ class _RayLink:
             # Dead, or out of reach: then it is ended, for its owner can do nothing more with it.
             raise AnnexLost from gone
 
-    async def activate(self, lent: Lent) -> Reply:
-        return read_reply(await self._ask("activate", lent))
+    async def activate(self, lent: Lent, trace: str | None) -> Reply:
+        return read_reply(await self._ask("activate", lent, trace))
 
     async def call(self, call: Call) -> Reply:
         try:

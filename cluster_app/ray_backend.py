@@ -14,7 +14,14 @@ from cluster_app.drain import DrainResult, DrainTimeout
 from cluster_app.entity_states import CHUNK, states_from
 from cluster_app.ray_calls import COORDINATOR, find_actor
 from cluster_app.ray_reporter import Reporter
-from cluster_app.status import ClusterStatus, CoordinatorStatus, HotEntity, RunnerStatus, hottest
+from cluster_app.status import (
+    ClusterStatus,
+    CoordinatorStatus,
+    HotEntity,
+    RunnerStatus,
+    TelemetryStatus,
+    hottest,
+)
 from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
@@ -63,6 +70,7 @@ class RayBackend:
             CoordinatorStatus(**told["coordinator"]),
             told["version"],
             hottest(HotEntity(*hot) for hot in told["hot"]),
+            [TelemetryStatus.of(node, state) for node, states in told["telemetry"] for state in states],
         )
 
     def metrics(self) -> MetricsSnapshot:

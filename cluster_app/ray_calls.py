@@ -6,6 +6,7 @@ Decides what a failed call means for a lane: the runner is gone, or only out of 
 from __future__ import annotations
 
 import functools
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +22,6 @@ from ray.exceptions import (
     RayTaskError,
 )
 
-from cluster_app.exchange import RunnerGone, RunnerUnreachable
-
 __all__ = [
     "COORDINATOR",
     "actor_names",
@@ -33,10 +32,12 @@ __all__ = [
     "find_actor",
     "here",
     "owner_of",
+    "readable",
     "wait_for",
 ]
 
 COORDINATOR = "coordinator"
+_LONGEST_NAME = 200
 
 # CLOCK_BOOTTIME goes on while the machine sleeps, so a lease cannot outlive its time in a suspended laptop.
 boottime: Callable[[], float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -51,6 +52,14 @@ def owner_of(process: str) -> str | None:
     """The runner that a process belongs to, if it is one entity's own: its name begins with its owner's."""
     owner, slash, _ = process.partition("/")
     return owner if slash else None
+
+
+def readable(text: str) -> str:
+    """An entity's address as Ray's listings and log lines can hold it: one line of bounded length, and still unique."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)[:_LONGEST_NAME]
+    if shown != text:  # two addresses must not share a name
+        shown += f"~{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+    return shown
 
 
 def here() -> str:
@@ -92,7 +101,12 @@ def call(method: Any, *args: Any, told: Callable[[Any], None]) -> None:
 
     # The callback holds the reference: were it dropped before a large answer has been fetched, Ray would no longer
     # know the object's owner, and abort this whole process.
-    reference._on_completed(heard)
+    if type(reference) is ray.ObjectRef:
+        reference._on_completed(heard)
+    else:
+        from cluster_app.ray_client import hear  # only where there is a driver of that kind
+
+        hear(reference, heard)
 
 
 def wait_for(reference: Any, timeout_s: float) -> Any:
@@ -105,6 +119,8 @@ def wait_for(reference: Any, timeout_s: float) -> Any:
 
 def as_exchange_error(error: Any) -> BaseException:
     """What a failed call to a runner means."""
+    from cluster_app.exchange import RunnerGone, RunnerUnreachable  # for who calls runners
+
     if isinstance(error, ActorUnavailableError):
         return RunnerUnreachable(str(error))
     if isinstance(error, ActorDiedError | ActorUnschedulableError | RayActorError):

@@ -20,6 +20,7 @@ from cluster_app.config import ClusterConfig
 from cluster_app.envelope import Codec
 from cluster_app.ray_backend import RayBackend
 from cluster_app.ray_calls import COORDINATOR, boottime, find_actor, here
+from cluster_app.ray_client import is_client
 from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.ray_inside import connection_inside
 from cluster_app.ray_reporter import Reporter
@@ -29,6 +30,7 @@ from observe.recorder import Recorder
 
 __all__ = ["connect", "join"]
 
+_LAST_EXPORT_S = 10.0  # longer than the coordinator takes for it
 # Fields that are a sender's own: the rest is the cluster's, and the first connection has decided it.
 _OWN_FIELDS = ("message_timeout_s", "max_in_flight", "batch_messages", "batch_bytes")
 
@@ -124,7 +126,8 @@ def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
     )
     rings.append(client.tick)
     client.term = hello["term"]
-    reporter = Reporter(namespace, incarnation, recorder, client.flush)
+    reporter = Reporter(namespace, incarnation, recorder, client.flush, _pid_on_node(coordinator))
+    reporter.begin()
 
     def end() -> None:
         alarm.end()
@@ -133,6 +136,7 @@ def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
         recorder.close()
         atexit.unregister(at_exit)
         if own_ray:
+            _export_last(namespace)
             ray.shutdown()
 
     cluster = Cluster(client, RayBackend(namespace, _Closing(client, reporter), end), config)  # type: ignore[arg-type]
@@ -154,9 +158,25 @@ class _Closing:
         self._reporter.end()
 
 
+def _export_last(namespace: str) -> None:
+    """Ray ends with this connection, and the agents with it: what they have not told yet leaves now."""
+    coordinator = find_actor(COORDINATOR, namespace)
+    if coordinator is not None:
+        with suppress(RayError, TimeoutError):
+            ray.get(coordinator.export.remote(), timeout=_LAST_EXPORT_S)
+
+
 def _close_at_exit(cluster: Cluster) -> None:
     if ray.is_initialized():
         cluster.close()
+
+
+def _pid_on_node(coordinator: Any) -> int:
+    """The process of this connection that the node's agent can watch: through Ray Client, it is not this one."""
+    if not is_client():
+        return os.getpid()
+    pid: int = ray.get(coordinator.driver_pid.remote(ray.get_runtime_context().get_job_id()), timeout=30)
+    return pid
 
 
 def _hello(coordinator: Any) -> dict[str, Any]:

@@ -11,20 +11,23 @@ import itertools
 import os
 import pickle
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
 
 from cluster_app.code import Conditions, ShippedType
-from cluster_app.config import ClusterConfig
+from cluster_app.config_text import read_config
 from cluster_app.coordinator_service import CoordinatorService
-from cluster_app.drain import DrainChoice, DrainRefused, chosen
+from cluster_app.drain import DrainChoice, DrainRefused, chosen, named
 from cluster_app.grants import Lease, Renewal
-from cluster_app.ray_calls import actor_names, boottime, find_actor
+from cluster_app.ray_calls import actor_names, boottime, find_actor, owner_of
+from cluster_app.ray_client import driver_pid
 from cluster_app.ray_kv import RayKeyValue
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_staff import RayStaff, living_nodes
+from cluster_app.routes import write_routes
 from cluster_app.runner_record import RunnerView
 from cluster_app.unknown_type import UnknownType
 from cluster_app.version import __version__
@@ -35,6 +38,21 @@ __all__ = ["CoordinatorActor"]
 
 _FIRST_RUNNER_TRIES = 200
 _FIRST_RUNNER_PAUSE_S = 0.05
+_SILENT_S = 0.5  # what a runner may take at least, however short its lease
+_LAST_EXPORT_S = 7.0  # longer than an agent waits for its collector
+
+_Call = TypeVar("_Call", bound=Callable[..., Any])
+
+
+def _again(method: _Call) -> _Call:
+    """A call that may run twice: Ray makes it again as soon as a restarted coordinator lives.
+
+    Without that, up to two seconds pass before Ray tells that a call under way has failed (`CheckTimeoutTasks` of its
+    actor task submitter), which is more than the rest of a failover takes.
+    """
+    repeat: Any = ray.method(max_task_retries=-1)
+    repeated: _Call = repeat(method)
+    return repeated
 
 
 @ray.remote
@@ -43,7 +61,8 @@ class CoordinatorActor:
 
     def __init__(self, namespace: str, config: str) -> None:
         self._namespace = namespace
-        self._config = ClusterConfig.model_validate_json(config)
+        self._config_text = config
+        self._config = read_config(config)
         self._service: CoordinatorService | None = None
         self._beginning: asyncio.Task[CoordinatorService] | None = None
 
@@ -56,7 +75,15 @@ class CoordinatorActor:
             return self._service
         if self._beginning is None:
             self._beginning = asyncio.get_running_loop().create_task(self._begin())
-        return await asyncio.shield(self._beginning)
+        beginning = self._beginning
+        try:
+            return await asyncio.shield(beginning)
+        except BaseException:
+            if beginning.done() and self._beginning is beginning:
+                self._beginning = (
+                    None  # the store was slow or away: the next call begins anew, with the next term
+                )
+            raise
 
     async def _begin(self) -> CoordinatorService:
         loop = asyncio.get_running_loop()
@@ -65,26 +92,31 @@ class CoordinatorActor:
         service = CoordinatorService(
             self._namespace, incarnation, RayKeyValue(), self._config, loop, boottime, recorder
         )
-        self._staff = RayStaff(self._namespace, self._config, service)
+        self._staff = RayStaff(self._namespace, self._config_text, service)
         self._reporter = Reporter(self._namespace, incarnation, recorder, lambda: None)
+        self._reporter.begin()
         self._staffer = loop.create_task(self._staff.run())
         self._service = service
         return service
 
     # -- calls of runners and agents
 
+    @_again
     async def renew(self, renewal: Renewal) -> Lease:
         """Answer a runner's renewal."""
         service = await self._begun()
         return await service.renew(renewal)
 
-    async def proven_dead(self, runner_id: str) -> None:
-        """A node agent has seen the runner's process end."""
+    @_again
+    async def proven_dead(self, process: str) -> None:
+        """A node agent has seen the process of a runner, or of any other sender, end."""
         service = await self._begun()
-        self._staff.dead.add(runner_id)
-        service.proven_dead(runner_id)
-        self._staff.hurry()
+        service.proven_dead(process)
+        if process.startswith("runner-") and owner_of(process) is None:
+            self._staff.dead.add(process)
+            self._staff.hurry()
 
+    @_again
     async def shipped(self, name: str) -> bytes | None:
         """The code of a registered type."""
         service = await self._begun()
@@ -93,32 +125,40 @@ class CoordinatorActor:
 
     # -- calls of clients
 
+    @_again
     async def hello(self) -> dict[str, Any]:
         """What a new connection must know."""
         service = await self._begun()
-        return {"version": __version__, "config": self._config.model_dump_json(), "term": service.term}
+        return {"version": __version__, "config": self._config_text, "term": service.term}
 
+    @_again
+    async def driver_pid(self, job_id: str) -> int:
+        """See `ray_client.driver_pid`."""
+        return await asyncio.get_running_loop().run_in_executor(None, driver_pid, job_id)
+
+    @_again
     async def routes(self, known_version: int) -> bytes | None:
         """Where the shards are; held while there is nothing new."""
         service = await self._begun()
         routes = await service.routes(known_version)
-        return None if routes is None else pickle.dumps(tuple(routes))
+        return None if routes is None else write_routes(routes)
 
+    @_again
     async def conditions(self, name: str, sources: dict[str, str]) -> Conditions:
         """What a driver must know to ship a type; waits for the first runner if there is none yet."""
         service = await self._begun()
         known = service.shipped(name)
         runners = self._healthy(service)
         for _ in range(_FIRST_RUNNER_TRIES):
-            if runners or not sources:
+            if runners or not sources or self._staff.nobody_comes:
                 break
             await asyncio.sleep(_FIRST_RUNNER_PAUSE_S)
             runners = self._healthy(service)
-        # With nobody to ask, all of it travels by value: that is never wrong.
+        # With nobody to ask, or nobody who answers, all of it travels by value: that is never wrong.
+        unknown = sources if known is None or known.by_value else ()
         lacking = set() if runners else set(sources)
-        for runner in runners if sources else ():
-            with contextlib.suppress(RayError):
-                lacking.update(await runner.missing.remote(sources))
+        if sources:
+            lacking.update(*await self._each(runners, unknown, lambda runner: runner.missing.remote(sources)))
         environment: Any = ray.get_runtime_context().runtime_env
         return Conditions("" if known is None else known.digest, sorted(lacking), dict(environment))
 
@@ -130,6 +170,7 @@ class CoordinatorActor:
         ]
         return [runner for runner in found if runner is not None]
 
+    @_again
     async def register(self, shipped: ShippedType, replace: bool) -> str | None:
         """Take in a type's code, and have every runner that lives take it in; or why a runner cannot."""
         service = await self._begun()
@@ -138,27 +179,43 @@ class CoordinatorActor:
         data = pickle.dumps(shipped)
         if other:
             service.check(shipped, replace)
-            for runner in self._healthy(service):
-                with contextlib.suppress(RayError):  # it ended meanwhile
-                    if (why := await runner.try_out.remote(data)) is not None:
-                        return str(why)
+            whys = await self._each(self._healthy(service), None, lambda runner: runner.try_out.remote(data))
+            if refusals := [why for why in whys if why is not None]:
+                return str(refusals[0])
         service.register(shipped, replace)
         if before is not None and other:
-            for runner in self._healthy(service):
-                with contextlib.suppress(RayError):
-                    await runner.learn.remote(data)
+            await self._each(self._healthy(service), None, lambda runner: runner.learn.remote(data))
         return None
 
+    async def _each(self, runners: list[Any], otherwise: Any, ask: Callable[[Any], Any]) -> list[Any]:
+        """What runners answer that are asked at the same time; `otherwise` for one that has ended, or is silent.
+
+        One that stands still gets the question when it wakes. It is not waited for: whoever asks may wait for it in
+        the name of a message. One that works is never silent for so long: it renews its lease more often.
+        """
+        silent_s = max(_SILENT_S, self._config.lease_s / 3)
+
+        async def answer(runner: Any) -> Any:
+            try:
+                return await asyncio.wait_for(ask(runner), silent_s)
+            except (RayError, TimeoutError):
+                return otherwise
+
+        return list(await asyncio.gather(*(answer(runner) for runner in runners)))
+
+    @_again
     async def keep(self, name: str) -> None:
         """Keep exactly one entity of a registered type."""
         service = await self._begun()
         service.keep(name)
 
+    @_again
     async def type_names(self) -> list[str]:
         """The names of all registered types."""
         service = await self._begun()
         return service.type_names()
 
+    @_again
     async def owner(self, entity_type: str, entity_id: str) -> str | UnknownType | None:
         """The runner that an entity belongs to; the error is returned, for what is raised may also be a failed call."""
         service = await self._begun()
@@ -167,6 +224,7 @@ class CoordinatorActor:
         except UnknownType as unknown:
             return unknown
 
+    @_again
     async def status(self) -> dict[str, Any]:
         """Who is where."""
         service = await self._begun()
@@ -175,6 +233,7 @@ class CoordinatorActor:
         hot: list[tuple[str, str, float, float]] = []
         views = self._living(service)
         silent = {"entities": {}, "lanes": 0, "hot": []}
+        telemetry = asyncio.ensure_future(self._staff.telemetry())
         states = await asyncio.gather(*(self._told_by(view.runner_id, "state", silent) for view in views))
         for view, state in zip(views, states, strict=True):
             hot.extend(state["hot"])
@@ -200,8 +259,10 @@ class CoordinatorActor:
             "hot": hot,
             "coordinator": coordinator,
             "version": __version__,
+            "telemetry": await telemetry,
         }
 
+    @_again
     async def runner_ids(self) -> list[str]:
         """The runners that are not proven dead."""
         return [view.runner_id for view in self._living(await self._begun())]
@@ -217,11 +278,18 @@ class CoordinatorActor:
                 return await asyncio.wait_for(getattr(handle, method).remote(), 2.0)
         return otherwise
 
+    @_again
     async def collect(self) -> list[Totals]:
         """The counts of all nodes, after every living process has reported."""
         await self._begun()
         return await self._staff.collect()
 
+    async def export(self) -> None:
+        """Ray is about to end: have what has been counted until now leave it."""
+        await self._begun()
+        await self._staff.export()
+
+    @_again
     async def wanted(self, node_id: str) -> None:
         """A process of that node wants to report, and finds no agent there."""
         await self._begun()
@@ -233,9 +301,17 @@ class CoordinatorActor:
         """Begin to empty a node or runner; the refusal, if it is one."""
         service = await self._begun()
         try:
-            choice = chosen(target, await living_nodes(), self._living(service), service.drained)
+            nodes = await living_nodes()
+            choice = chosen(
+                target, nodes, self._living(service), {*service.kept_empty, *self._staff.kept_free}
+            )
         except (ValueError, DrainRefused) as refusal:
             return refusal
+        if choice.node_id is not None and (stuck := self._staff.only_at(choice.node_id) & service.groups):
+            return DrainRefused(
+                f"no other node could take the shards of {', '.join(map(repr, sorted(stuck)))}, which are pinned: "
+                f"add a node that has what they ask for, then drain {choice.node_id}"
+            )
         if choice.node_id is None:
             service.drain_runner(choice.target)
         else:
@@ -246,15 +322,15 @@ class CoordinatorActor:
     async def undrain(self, node_id: str) -> Exception | None:
         """Let a drained node have runners again; the refusal, if it is one."""
         service = await self._begun()
-        found = [node for node in sorted(service.drained) if node_id and node.startswith(node_id)]
-        if len(found) != 1:
-            return ValueError(
-                f"no drained node {node_id!r}; there are: {', '.join(sorted(service.drained)) or 'none'}"
-            )
-        service.drain(found[0], draining=False)
-        self._staff.take_back(found[0])
+        try:
+            node = named(node_id, service.drained, "drained node")
+        except ValueError as refusal:
+            return refusal
+        service.drain(node, draining=False)
+        self._staff.take_back(node)
         return None
 
+    @_again
     async def held(self, runner_ids: list[str], wait_s: float) -> dict[str, int]:
         """The shards that each of these runners has; held for a while if they have any."""
         service = await self._begun()
@@ -262,6 +338,7 @@ class CoordinatorActor:
             await service.change(wait_s)
         return service.held(runner_ids)
 
+    @_again
     async def running(self, runner_ids: list[str]) -> list[str]:
         """What runs on these runners."""
         told = await asyncio.gather(*(self._told_by(runner_id, "running", []) for runner_id in runner_ids))
@@ -279,14 +356,17 @@ class CoordinatorActor:
             with contextlib.suppress(RayError, TimeoutError):
                 await asyncio.wait_for(runner.stop.remote(), 5.0)
             ray.kill(runner, no_restart=True)
-        self._reporter._ended.set()
-        for name in names:
-            agent = find_actor(name, self._namespace) if name.startswith("agent-") else None
-            if agent is not None:
-                with contextlib.suppress(RayError, TimeoutError):
-                    await asyncio.wait_for(agent.forget.remote(), 5.0)
-                ray.kill(agent, no_restart=True)
+        # Its own last counts too, before the agents' last exports.
+        await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)
+        await asyncio.gather(*(self._end_agent(name) for name in names if name.startswith("agent-")))
         service.close()
         store = RayKeyValue()
         for key in store.keys(f"{self._namespace}/"):
             store.delete(key)
+
+    async def _end_agent(self, name: str) -> None:
+        agent = find_actor(name, self._namespace)
+        if agent is not None:
+            with contextlib.suppress(RayError, TimeoutError):
+                await asyncio.wait_for(agent.forget.remote(), _LAST_EXPORT_S)
+            ray.kill(agent, no_restart=True)

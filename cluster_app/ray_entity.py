@@ -9,34 +9,41 @@ Ray has no class of this name in its listings: each entity type gets a subclass 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pickle
+import sys
 import threading
-from types import SimpleNamespace
-from typing import Any
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError
 
 from cluster_app import own_modules
 from cluster_app.annex_calls import Call, Lent, Reply, Tenancy
 from cluster_app.annexed_entity import AnnexedEntity
-from cluster_app.client import Client
+from cluster_app.arriving import connections
 from cluster_app.code import load
+from cluster_app.config_text import read_config
 from cluster_app.envelope import Codec, Packed
-from cluster_app.lent_lease import LentWay
+from cluster_app.lent_lease import LentLease
 from cluster_app.neighbourhood import Neighbourhood
-from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, find_actor, here
+from cluster_app.process_start import process_start
+from cluster_app.ray_calls import boottime, here, readable
 from cluster_app.ray_inside import offer_inside
-from cluster_app.ray_reporter import Reporter
-from cluster_app.ray_transport import RayDirectory, RayTransport
-from cluster_app.reference import connections
 from entities import response
+from entities.address import EntityAddress
+from entities.errors import ActivationFailed, describe
 from entities.log_address import carry_addresses
 from observe.recorder import Recorder
 
-__all__ = ["EntityActor", "read_reply", "write_call"]
+if TYPE_CHECKING:
+    from cluster_app.client import Client
+    from cluster_app.ray_reporter import Reporter
+
+__all__ = ["EntityActor", "Whereabouts", "read_reply", "write_call"]
+
+_FIRST_REPORT_S = 0.2  # after its start; by then it has usually answered
 
 
 def write_call(call: Call) -> tuple[Any, ...]:
@@ -71,104 +78,150 @@ def read_reply(told: Any) -> Reply:
     return bare._replace(value=Packed(bare.value.data, tuple(attachments)))
 
 
+class Whereabouts(NamedTuple):
+    """Which process it is: pid and when that was started (see `process_start`), and the node."""
+
+    pid: int
+    started: int
+    node_id: str
+
+
 class EntityActor:
-    """The process of one entity.
+    """The process of one entity. Until its owner has had it admitted and says `activate`, it does nothing.
 
     :param shipped: the entity type's code, pickled.
-    :param agent: the agent of its owner's node, where it must be admitted.
     """
 
-    def __init__(
-        self, tenancy: Tenancy, namespace: str, config: str, shipped: bytes, agent: Any, agent_node: str
-    ) -> None:
+    def __init__(self, tenancy: Tenancy, namespace: str, config: str, shipped: bytes) -> None:
         self._tenancy = tenancy
         self._namespace = namespace
         self._config = config
         self._shipped = shipped
-        self._agent = agent
-        self._agent_node = agent_node
-        self._ready = False
+        self._since = time.time()
+        self._reporter: Reporter | None = None
+        self._making_reporter = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop
+        self._loaded: asyncio.Event
+        self._lease: LentLease
+        self._recorder: Recorder
+        self._neighbourhood: Neighbourhood
         self._entity: AnnexedEntity
+        self._soon: threading.Timer
 
     def __repr__(self) -> str:
-        return f"{self._tenancy.entity_type}/{self._tenancy.entity_id}"
+        return readable(f"{self._tenancy.entity_type}/{self._tenancy.entity_id}")
 
-    async def begin(self) -> None:
-        """Be admitted, and have everything at hand but the entity itself; raises what loading its code raises."""
+    async def whereabouts(self) -> Whereabouts:
+        """What an agent needs to know to see its end. Its answer 0."""
         loop = self._loop = asyncio.get_running_loop()
+        self._loaded = asyncio.Event()
+        self._lease = LentLease(loop, boottime, self._go_on)
+        self._lease.mark()
+        pid = os.getpid()
+        return Whereabouts(pid, process_start(pid), here())
+
+    def _load(self) -> None:
+        """Have everything at hand but the entity itself; raises what loading its code raises."""
         # By its module: this class may be pickled with its globals, and a name imported here would be a copy.
         response.RUNNER_THREADS.add(threading.get_ident())
         own_modules.host()
         carry_addresses()
-        await self._be_admitted()
-        # The same figures without the class, which checks them: loading that takes a tenth of a process's start.
-        config: Any = SimpleNamespace(**json.loads(self._config))
-        recorder = Recorder(enabled=config.metrics)
-        # Before its code is loaded, which may take long: whoever collects the counts waits for every process admitted.
-        self._reporter = Reporter(self._namespace, self._tenancy.process, recorder, self._flush)
+        config = read_config(self._config)
+        self._recorder = Recorder(enabled=config.metrics)
+        # Not after its code is loaded, which may take long: whoever collects the counts waits for every process
+        # admitted. Nor at once: it makes calls of its own, and the first message is not to wait for those.
+        self._soon = threading.Timer(_FIRST_REPORT_S, lambda: self._reports())
+        self._soon.daemon = True
+        self._soon.start()
         definition = load(pickle.loads(self._shipped))
-        codec = Codec(attach=(ray.ObjectRef,))
-        neighbourhood = Neighbourhood()
-        self._entity = entity = AnnexedEntity(
+        self._offer_telemetry()
+        self._neighbourhood = neighbourhood = Neighbourhood(partial(self._make_client, config))
+        self._entity = AnnexedEntity(
             self._tenancy,
             definition,
-            loop,
+            self._lease,
+            self._loop,
             boottime,
-            codec,
+            Codec(attach=(ray.ObjectRef,)),
             neighbourhood,
             config.lease_s / 3,
-            lambda: self._client.go_on(),
         )
-        self._client = client = Client(
+        self._loaded.set()
+        connections.append(neighbourhood)  # a reference that the entity itself unpickles leads out by it
+        offer_inside(self._namespace, neighbourhood.client, self._reports, self._config)
+
+    @staticmethod
+    def _offer_telemetry() -> None:
+        """The entity's code is here now, and nothing of it has run yet. What it does not use is not loaded."""
+        if "opentelemetry.metrics" in sys.modules:
+            from observe import user_instruments
+
+            user_instruments.offer()
+        if any(name.startswith("OTEL_") for name in os.environ):
+            from observe import tracing
+
+            tracing.offer()
+
+    def _make_client(self, config: Any) -> Client:
+        # Most such entities send nothing, and what sending takes is a fifth of what a process like this one loads.
+        from cluster_app.alarm import LoopAlarm
+        from cluster_app.client import Client
+        from cluster_app.lent_lease import LentWay
+        from cluster_app.ray_transport import RayDirectory, RayTransport
+
+        client = Client(
             self._tenancy.process,
             config,
             RayTransport(self._namespace),
             RayDirectory(self._namespace),
-            recorder,
-            codec,
+            self._recorder,
+            Codec(attach=(ray.ObjectRef,)),
             boottime,
-            self._wake_soon,
-            LentWay(entity.lease, loop),
+            LoopAlarm(self._loop, boottime, lambda: client.tick()).at,
+            LentWay(self._lease, self._loop),
         )
-        self._ready = True
-        neighbourhood.join(client)
-        connections.append(client)  # a reference that the entity itself unpickles leads out by it
-        offer_inside(self._namespace, client, self._reporter, self._config)
-        entity.lease.mark()
+        return client
 
-    async def _be_admitted(self) -> None:
-        node_id = here()
-        for _ in range(100):
-            try:
-                agents = [self._agent]
-                if node_id != self._agent_node:  # the agent here sees its end, and tells the other one
-                    agents.append(await asyncio.to_thread(self._agent_of, node_id))
-                for agent in agents:
-                    if not await agent.admit.remote(self._tenancy.process, os.getpid(), node_id):
-                        os._exit(1)  # whoever wanted it has ended, or has given it up
-                return
-            except (RayError, AttributeError):
-                await asyncio.sleep(0.05)  # an agent restarts, or is not there yet
-        os._exit(1)  # nobody would see its end
+    def _client(self) -> Client | None:
+        """What sends; None while nothing was sent."""
+        return self._neighbourhood.joined if self._loaded.is_set() else None
 
-    def _agent_of(self, node_id: str) -> Any:
-        agent = find_actor(agent_name(node_id), self._namespace)
-        coordinator = find_actor(COORDINATOR, self._namespace) if agent is None else None
-        if coordinator is not None:
-            coordinator.wanted.remote(node_id)  # a node without runners may have none
-        return agent
+    def _go_on(self) -> None:
+        """The lent lease runs again: what waited for it leaves."""
+        client = self._client()
+        if client is not None:
+            client.go_on()
 
-    def _wake_soon(self, when: float) -> None:
-        self._loop.call_soon_threadsafe(self._wake_at, when)
+    def _reports(self) -> Reporter:
+        """What reports to the agent; begins when first asked for."""
+        with self._making_reporter:
+            if self._reporter is None:
+                self._reporter = self._make_reporter()
+                self._reporter.begin()
+            return self._reporter
 
-    def _wake_at(self, when: float) -> None:
-        self._loop.call_later(max(0.0, when - boottime()), self._client.tick)
+    def _make_reporter(self) -> Reporter:
+        from cluster_app.ray_reporter import Reporter
+        from observe import user_instruments
+
+        user_instruments.offer()
+        process = self._tenancy.process
+        return Reporter(self._namespace, process, self._recorder, self._flush, since=self._since)
 
     # -- calls of its owner
 
-    async def activate(self, lent: Lent) -> Reply:
-        """Bring the entity to life."""
-        return await self._entity.activate(lent)
+    async def activate(self, lent: Lent, trace: str | None) -> Reply:
+        """Load its code and bring the entity to life."""
+        try:
+            self._load()
+        except BaseException as raised:
+            tenancy = self._tenancy
+            address = EntityAddress(tenancy.entity_type, tenancy.entity_id)
+            why = f"its code cannot be loaded in its process: {describe(raised)}"
+            failed = ActivationFailed(why, address=address)
+            failed.__cause__ = raised
+            return Reply(self._lease.mark(), error=Codec().pack_error(failed))
+        return await self._entity.activate(lent, trace)
 
     async def call(self, data: bytes, attachments: list[Any] | None = None) -> Any:
         """Run one message."""
@@ -180,6 +233,7 @@ class EntityActor:
 
     async def news(self, lent: Lent) -> Any:
         """Answer when there is something to say, or when it is time to be lent more."""
+        await self._loaded.wait()
         return await self._entity.news(lent)
 
     async def leave(self, reason: str) -> Any:
@@ -194,11 +248,19 @@ class EntityActor:
         return self._entity.states()
 
     def _end(self) -> None:
-        self._client.close()
+        client = self._client()
+        if client is not None:
+            client.close()
+        self._soon.cancel()
+        with self._making_reporter:
+            if self._reporter is None:
+                self._reporter = self._make_reporter()
         self._reporter.end()
 
     def _flush(self) -> None:
-        if self._ready:
+        if self._loaded.is_set():
             # Not waited for: a handler that blocks its own process keeps nobody from counting.
             self._loop.call_soon_threadsafe(self._entity.flush)
-            self._client.flush()
+        client = self._client()
+        if client is not None:
+            client.flush()

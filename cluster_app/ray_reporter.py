@@ -15,32 +15,51 @@ from typing import Any
 import ray
 
 from cluster_app.ray_calls import COORDINATOR, agent_name, find_actor, here, wait_for
+from observe import tracing
+from observe.exemplars import Exemplar
 from observe.recorder import Recorder, process_recorder
 from observe.report import Report
-from observe.totals import Totals, merge, subtract
+from observe.span_batch import SpanBatch
+from observe.totals import PointKey, Totals, merge, subtract
+from observe.traces import process_traces
+from observe.user_instruments import collected
 
 __all__ = ["Reporter"]
 
 
 # The reporters of this process by job and namespace, oldest first.
 _reporters: dict[tuple[str, str], list[Reporter]] = {}
+# Those of all of them: the user's instruments and what is traced are the process's, and told by the oldest.
+_tellers: list[Reporter] = []
+_told_by_others = Totals()
 _handing_over = threading.Lock()
 _PATIENCE_S = 1.0  # an agent that only restarts is back by then
 
 
 class Reporter:
-    """Reports what one connection or runner counts, from a thread of its own.
+    """Reports what one connection or runner counts, from a thread of its own once it was told to `begin`.
 
     :param flush: moves what is counted outside the recorder into it.
+    :param pid: the process whose end ends what is reported here; this one, unless it is in no node of the cluster.
+    :param since: the Unix time, in seconds, from which on all that the process counts is the cluster's; now if None.
     """
 
-    def __init__(self, namespace: str, process: str, recorder: Recorder, flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        process: str,
+        recorder: Recorder,
+        flush: Callable[[], None],
+        pid: int | None = None,
+        since: float | None = None,
+    ) -> None:
+        self._pid = os.getpid() if pid is None else pid
         self._namespace = namespace
         self._process = process
         self._recorder = recorder
         self._flush = flush
         self._node_id = here()
-        self._started_unix_s = time.time()
+        self._started_unix_s = time.time() if since is None else since
         self._sequence = 0
         self._generation = 0
         self._agent: Any = None
@@ -48,13 +67,16 @@ class Reporter:
         self._ended = threading.Event()
         self._writing = threading.Lock()
         # What this process counted outside the cluster before it joined is none of the cluster's.
-        self._before = process_recorder().totals()
+        self._before = process_recorder().totals() if since is None else Totals()
         self._outside = Totals()
         with _handing_over:
             self._peers = _reporters.setdefault((ray.get_runtime_context().get_job_id(), namespace), [])
             self._peers.append(self)
-        self._thread = threading.Thread(target=self._run, name="cluster-app-reporter", daemon=True)
-        self._thread.start()
+            _tellers.append(self)
+
+    def begin(self) -> None:
+        """Report from now on. Without it there is one report, the last."""
+        threading.Thread(target=self._run, name="cluster-app-reporter", daemon=True).start()
 
     def report(self, *, final: bool = False) -> Report:
         """What there is to report now."""
@@ -65,6 +87,8 @@ class Reporter:
                 if final:
                     raise
             own = self._counted_outside(final)
+            spans, exemplars = self._followed()
+            instruments = self._users(final)
             self._sequence += 1
             return Report(
                 self._process,
@@ -75,8 +99,20 @@ class Reporter:
                 if final or not self._recorder.enabled
                 else _gauges([self._recorder, process_recorder()]),
                 final,
-                os.getpid(),
+                self._pid,
+                instruments,
+                spans=spans,
+                exemplars=exemplars,
             )
+
+    def _followed(self) -> tuple[SpanBatch, dict[PointKey, tuple[Exemplar, ...]]]:
+        """The spans and exemplars of this process: told by the oldest reporter, or they would leave once for each."""
+        tracing.offer_again()
+        with _handing_over:
+            first = bool(_tellers) and _tellers[0] is self
+        if not first:
+            return SpanBatch(), {}
+        return process_traces.spans.waiting(), process_traces.exemplars.all()
 
     def _counted_outside(self, final: bool) -> Totals:
         """What this process counts outside its connections: told by the oldest, or it would add up once for each."""
@@ -90,6 +126,18 @@ class Reporter:
                 self._peers.remove(self)
             return self._outside
 
+    def _users(self, final: bool) -> Totals:
+        """What the user's own instruments have counted in this process, but for what another connection has told."""
+        global _told_by_others
+        now = collected()
+        with _handing_over:
+            mine = bool(_tellers) and _tellers[0] is self
+            before = _told_by_others
+            if final and self in _tellers:
+                _tellers.remove(self)
+                _told_by_others = now if mine else before
+        return subtract(now, before) if mine else Totals()
+
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
@@ -102,6 +150,7 @@ class Reporter:
                 generation: int = wait_for(self._agent.report.remote(report, self._generation), 30)
                 self._generation = generation
                 self._asked_at = None
+                process_traces.spans.taken(report.spans)
             except Exception:
                 # Its agent is away: another one comes, and cumulative totals lose nothing by waiting.
                 self._agent = None
@@ -127,6 +176,7 @@ class Reporter:
             last = self.report(final=True)
             if agent is not None:
                 wait_for(agent.report.remote(last, self._generation), 2)
+                process_traces.spans.taken(last.spans)
         except Exception:
             return  # no agent any more: then nobody counts
 

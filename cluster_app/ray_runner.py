@@ -17,37 +17,44 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from cluster_app import own_modules
+from cluster_app.alarm import LoopAlarm
 from cluster_app.client import Client
 from cluster_app.code import ShippedType, load
-from cluster_app.config import ClusterConfig
-from cluster_app.coordinator import RunnerEnded
+from cluster_app.config_text import read_config
 from cluster_app.entity_states import living_ids, read_states
 from cluster_app.envelope import Codec
 from cluster_app.grants import Lease, Renewal
 from cluster_app.local import LocalLane
 from cluster_app.neighbourhood import Neighbourhood
 from cluster_app.ray_annex import RayAnnexes
-from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here, wait_for
+from cluster_app.ray_calls import COORDINATOR, agent_name, boottime, call, find_actor, here
 from cluster_app.ray_inside import connection_inside, offer_inside
+from cluster_app.ray_renewals import Renewals
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport, read_request, write_answer
+from cluster_app.raylet_watch import end_with_raylet
 from cluster_app.runner import Runner
+from cluster_app.sigterm import hear_sigterm
+from cluster_app.standing import Standing
 from entities import response
 from entities.declaration import EntityDefinition
 from entities.errors import describe
 from entities.log_address import carry_addresses
 from entities.stall_watch import StallWatch
+from observe import tracing, user_instruments
 from observe.recorder import Recorder
 
 __all__ = ["RunnerActor"]
 
-# After so long without progress of the event loop its runner is given up: a handler blocks for good.
-_STALL_S = 30.0
+logger = logging.getLogger(__name__)
+
 # A runner that has ended in order has nothing to lose: it does not wait longer for Ray's own good-byes.
 _EXIT_S = 5.0
+# So long has what runs when it must end to finish, and what has not started to reach its senders.
+_GRACE_S = 1.0
 # Objects made and not yet gone after which the youngest are looked through: as many as some frames of messages make.
 _YOUNG_OBJECTS = 20_000
 _SWITCH_S = 0.0005
@@ -58,16 +65,19 @@ _HOST_S = 20.0
 class RunnerActor:
     """One runner incarnation; its name is its id."""
 
-    def __init__(self, runner_id: str, namespace: str, config: str) -> None:
+    def __init__(self, runner_id: str, namespace: str, config: str, standing: Standing) -> None:
         self._runner_id = runner_id
         self._namespace = namespace
-        self._config = ClusterConfig.model_validate_json(config)
+        self._config_text = config
+        self._config = read_config(config)
+        self._standing = standing
         self._runner: Runner
         self._ended = threading.Event()
         self._started: asyncio.Event = asyncio.Event()
         self._departures: list[asyncio.Task[None]] = []
         self._worked = (boottime(), time.process_time())
         self._telling = self._more_to_tell = False
+        self._cutting: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return self._runner_id
@@ -99,6 +109,7 @@ class RunnerActor:
             codec,
             neighbourhood,
             self._definition,
+            standing=self._standing,
         )
         self._client = client = Client(
             self._runner_id,
@@ -108,29 +119,33 @@ class RunnerActor:
             recorder,
             codec,
             boottime,
-            self._wake_soon,
+            LoopAlarm(loop, boottime, lambda: self._client.tick()).at,
             local,
         )
         runner.on_news(self._tell)
         runner.on_departing(lambda: self._departures.append(loop.create_task(self._depart())))
         local.join(client, runner)
         neighbourhood.join(client)
-        self._annexes = RayAnnexes(runner, namespace, config, node_id, codec, neighbourhood)
+        self._annexes = RayAnnexes(runner, namespace, self._config_text, node_id, codec, neighbourhood)
         runner.host.supervise(self._annexes)
+        end_with_raylet()
         # Its end must be seen before it may hold anything: only then is there a proof of its death.
         await self._be_watched(node_id)
         self._reporter = Reporter(namespace, self._runner_id, recorder, self._flush)
+        self._reporter.begin()
         # What connect() gives in this process: it sends through the runner's own client.
-        offer_inside(namespace, client, self._reporter, config.model_dump_json())
+        offer_inside(namespace, lambda: client, lambda: self._reporter, self._config_text)
         connection_inside(namespace)  # references that arrive here need one
-        threading.Thread(target=self._renew, name="cluster-app-renewals", daemon=True).start()
+        self._renewals = Renewals(namespace, config.lease_s, self._renewal, self._apply_soon)
+        self._renewals.begin()
         self._sweeper = loop.create_task(self._sweep())
+        hear_sigterm(self._told_to_end)
         self._started.set()
 
     @staticmethod
     def _be_quick() -> None:
         """Set this process up for its one purpose: many short-lived messages, and Ray's threads beside the loop."""
-        # What Ray and this package made at start is never garbage: looking through it took 50 ms each time.
+        # What Ray and this package made at start is never garbage: looking through it takes long.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
@@ -148,12 +163,6 @@ class RunnerActor:
                     pass
             await asyncio.sleep(0.05)
 
-    def _wake_soon(self, when: float) -> None:
-        self._loop.call_soon_threadsafe(self._wake_at, when)
-
-    def _wake_at(self, when: float) -> None:
-        self._loop.call_later(max(0.0, when - boottime()), self._client.tick)
-
     # -- calls
 
     async def exchange(self, data: bytes, attachments: list[Any] | None = None) -> Any:
@@ -167,7 +176,7 @@ class RunnerActor:
         await self._started.wait()
         return {
             "pid": os.getpid(),
-            "entities": dict(self._runner.host.live()),
+            "entities": dict(self._runner.host.live.counts()),
             "lanes": self._runner.lanes,
             "hot": [dataclasses.astuple(hot) for hot in self._runner.admission.hot.hottest(boottime())],
         }
@@ -175,13 +184,13 @@ class RunnerActor:
     async def living_ids(self, entity_type: str) -> list[str]:
         """The ids of the entities of a type that live here."""
         await self._started.wait()
-        return living_ids(self._runner.host, entity_type)
+        return living_ids(self._runner.host.live, entity_type)
 
     async def entity_states(self, entity_type: str, ids: list[str]) -> tuple[int, bytes]:
         """See `read_states`; a control operation, so it is in no count."""
         if boottime() >= self._runner.until:
             await self._runner.opened()  # suspended: no state leaves either
-        return await read_states(self._runner.host, entity_type, ids)
+        return await read_states(self._runner.host.live, entity_type, ids)
 
     async def deactivate(self, entity_type: str, entity_id: str) -> bool | None:
         """See `Runner.deactivate`; a control operation, so no message is counted."""
@@ -214,17 +223,66 @@ class RunnerActor:
         await self._started.wait()
         self._runner.leave()
 
+    async def cut_short(self) -> None:
+        """End within a second or two, whatever runs here: this process, or all of its node, is about to be ended."""
+        await self._started.wait()
+        if self._cutting is None:
+            self._cutting = self._loop.create_task(self._cut_short())
+
+    async def _cut_short(self) -> None:
+        running = self._runner.cut_short()
+        if running:
+            logger.warning(
+                "%s must end; cut short, unless they finish within %g s: %s",
+                self._runner_id,
+                _GRACE_S,
+                ", ".join(running),
+            )
+        await asyncio.sleep(_GRACE_S)
+        if self._ended.is_set():
+            return  # all was finished in time, and it ends in order
+        self._ended.set()
+        self._renewals.end()
+        self._end_at_last()
+        self._runner.drop()
+        self._client.close()
+        await self._loop.run_in_executor(None, self._reporter.end)
+        os._exit(0)
+
+    def _told_to_end(self, times: int) -> None:
+        """SIGTERM has come, by a thread of its own: leave in order, or at the second one at once."""
+        if times == 1:
+            logger.warning(
+                "%s is told to end by SIGTERM: its shards move to other runners, for %g s at most",
+                self._runner_id,
+                self._config.leave_s,
+            )
+            self._loop.call_soon_threadsafe(self._runner.leave)
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, max(0.0, self._config.leave_s - _GRACE_S), self._cut_short_soon
+            )
+            return
+        self._loop.call_soon_threadsafe(self._cut_short_soon)
+        self._end_at_last()  # should a handler block the loop
+
+    def _cut_short_soon(self) -> None:
+        self._departures.append(self._loop.create_task(self.cut_short()))
+
+    @staticmethod
+    def _end_at_last() -> None:
+        overdue = threading.Timer(_EXIT_S, os._exit, (0,))
+        overdue.daemon = True
+        overdue.start()
+
     async def _depart(self) -> None:
         """End in order: when every sender has all its answers, and nothing of its own is under way."""
-        while not self._runner.parted or self._client.load_by_entity():
+        while not self._runner.parted or self._client.outstanding.by_entity():
             await asyncio.sleep(0.05)
         # Ray lets a process end when the calls it has made are answered: nobody is to hold a question of this one.
         self._client.close()
         await self.stop()
         self._directory.close()
-        overdue = threading.Timer(_EXIT_S, os._exit, (0,))
-        overdue.daemon = True
-        overdue.start()
+        self._end_at_last()
         # Ends the process as a call that asks for it does; its agent sees the end, and so proves it.
         myself: Any = ray.get_runtime_context().current_actor
         myself.__ray_terminate__.remote()
@@ -234,6 +292,7 @@ class RunnerActor:
         await self._started.wait()
         await self._runner.close()
         self._ended.set()
+        self._renewals.end()
         await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)
 
     # -- code
@@ -255,6 +314,8 @@ class RunnerActor:
 
     def _take_in(self, data: bytes) -> EntityDefinition | None:
         name, loaded = _load(data)
+        user_instruments.offer()  # their code is here now, and nothing of it has run yet
+        tracing.offer()
         if isinstance(loaded, str):
             # Its messages are told; the next one tries again, for the type may be registered anew.
             self._runner.admission.unloadable[name] = loaded
@@ -265,40 +326,6 @@ class RunnerActor:
         return loaded
 
     # -- the lease
-
-    def _renew(self) -> None:
-        coordinator: Any = None
-        applied = threading.Event()
-        applied.set()
-        stalled_since = boottime()
-        while not self._ended.is_set():
-            if applied.is_set():
-                stalled_since = boottime()
-            elif boottime() - stalled_since > _STALL_S:
-                self._ended.wait(0.1)
-                continue
-            sent_at = boottime()
-            try:
-                coordinator = coordinator or find_actor(COORDINATOR, self._namespace)
-                if coordinator is None:
-                    self._ended.wait(0.05)
-                    continue
-                lease = wait_for(coordinator.renew.remote(self._renewal()), self._config.lease_s)
-            except RayTaskError as error:
-                if isinstance(error.cause, RunnerEnded):
-                    os._exit(
-                        1
-                    )  # proven dead, so others may serve its shards: nothing may leave here any more
-                coordinator = None
-                self._ended.wait(0.05)
-                continue
-            except Exception:
-                coordinator = None
-                self._ended.wait(0.05)
-                continue
-            applied = threading.Event()
-            self._loop.call_soon_threadsafe(self._apply, lease, sent_at, applied)
-            applied.wait(self._config.lease_s / 4)
 
     def _renewal(self) -> Renewal:
         (since, before), self._worked = self._worked, (boottime(), time.process_time())
@@ -327,6 +354,9 @@ class RunnerActor:
         if self._more_to_tell:
             self._more_to_tell = False
             self._tell()
+
+    def _apply_soon(self, lease: Lease, sent_at: float, applied: threading.Event) -> None:
+        self._loop.call_soon_threadsafe(self._apply, lease, sent_at, applied)
 
     def _apply(self, lease: Lease, sent_at: float, applied: threading.Event) -> None:
         self._runner.apply(lease, sent_at)

@@ -4,28 +4,36 @@ Decides how an account is handed over so that it counts once. The agent closes i
 head's agent merges it under the name noted; only then are journal and agent removed. Whoever dies in between, the same
 account is handed over again under the same name, and the head's agent ignores what it has.
 
-Two calls to the GCS with each look, whatever the number of nodes: who lives, and which actors there are.
+Three calls to the GCS with each look, whatever the number of nodes: who lives, who is about to be taken away, and
+which actors there are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 import ray
+from ray._private.state import state as ray_state
 from ray.exceptions import ActorUnavailableError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster_app.config import ClusterConfig
+from cluster_app.config_text import read_config
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.kv import KeyValueUnavailable
 from cluster_app.leadership import NotLeading
+from cluster_app.notices import Notices
 from cluster_app.ray_agent import AgentActor
 from cluster_app.ray_calls import actor_names, agent_name, boottime, find_actor
 from cluster_app.ray_runner import RunnerActor
 from cluster_app.staffing import Command, Look, Staffing
+from cluster_app.standing import Standing, may_have_runners, standing_of
+from observe.export_status import ExportStatus
 from observe.node_agent import Report
 from observe.totals import Totals
 
@@ -34,25 +42,55 @@ __all__ = ["RayStaff", "living_nodes"]
 _LOOK_S = 1.0
 _PATIENCE_S = 30.0  # an agent or runner that is just starting on a busy machine answers by then
 _COLLECT_S = 10.0
+_WELCOME_S = 20.0  # how long who wants an agent waits for it, before asking again
+_TELEMETRY_S = 2.0
+_EXPORT_S = 6.0  # longer than an agent waits for its collector
 _HEAD = "node:__internal_head__"
 
+logger = logging.getLogger(__name__)
 
-async def living_nodes() -> dict[str, bool]:
-    """The ids of the living nodes, each with whether it is the head."""
-    nodes = await asyncio.get_running_loop().run_in_executor(None, ray.nodes)
-    return {node["NodeID"]: _HEAD in node["Resources"] for node in nodes if node["Alive"]}
+
+async def living_nodes() -> dict[str, dict[str, Any]]:
+    """The living nodes by id, each as `ray.nodes` tells of it."""
+    return _living(await _nodes())
+
+
+async def _nodes() -> list[dict[str, Any]]:
+    """Every node of which Ray knows, those lost too."""
+    nodes: list[dict[str, Any]] = await asyncio.get_running_loop().run_in_executor(None, ray.nodes)
+    return nodes
+
+
+def _living(nodes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {node["NodeID"]: node for node in nodes if node["Alive"]}
+
+
+async def nodes_taken_away() -> dict[str, float | None]:
+    """The ids of the nodes that Ray drains, each with the seconds until it is ended by force; None: not at all.
+
+    Hidden in Ray, but what its own Serve and Train go by: `ray drain-node`, the autoscaler, and SIGTERM to `ray start
+    --block` are all told there. The deadline is in the time of who asked for it.
+    """
+    ask = getattr(ray_state, "get_draining_nodes", dict)  # a Ray without it tells of none
+    told: dict[str, int] = await asyncio.get_running_loop().run_in_executor(None, ask)
+    now_ms = time.time() * 1000
+    return {
+        node: (deadline_ms - now_ms) / 1000 if deadline_ms else None for node, deadline_ms in told.items()
+    }
 
 
 class RayStaff:
     """The agents and runners of one cluster, in the hands of one coordinator incarnation.
 
     :ivar dead: runners whose processes have ended.
+    :ivar kept_free: nodes that the configuration wants no runners on.
     """
 
-    def __init__(self, namespace: str, config: ClusterConfig, service: CoordinatorService) -> None:
+    def __init__(self, namespace: str, config_text: str, service: CoordinatorService) -> None:
         self.dead: set[str] = set()
         self._namespace = namespace
-        self._config = config
+        self._config_text = config_text
+        self._config = config = read_config(config_text)
         self._service = service
         self._plan = Staffing(
             config.runners_per_node,
@@ -60,10 +98,13 @@ class RayStaff:
             crowded_entities=config.crowded_entities,
             crowded_busy=config.crowded_busy,
         )
+        self._standings: dict[str, Standing] = {}
+        self.kept_free: set[str] = set()
         self._stopping = False
         self._hurried = asyncio.Event()
         self._accounts = asyncio.Lock()  # a sum over all nodes must see each account in one place
         self._head = ""
+        self._notices = Notices()
         self._welcomed: set[str] = set()
         self._looked: list[asyncio.Future[None]] = []
 
@@ -82,6 +123,18 @@ class RayStaff:
                 continue
             self._hurried.clear()
 
+    @property
+    def nobody_comes(self) -> bool:
+        """Whether there is no node now that may have runners."""
+        return bool(self._standings) and not self._standings.keys() - self._service.drained - self.kept_free
+
+    def only_at(self, node_id: str) -> set[str]:
+        """The pinned groups that no other node may serve now."""
+        others = self._standings.keys() - self._service.drained - self.kept_free - {node_id}
+        elsewhere = {group for other in others for group in self._standings[other].groups}
+        here = self._standings.get(node_id)
+        return set() if here is None else set(here.groups - elsewhere)
+
     def hurry(self) -> None:
         """Look again soon: something has changed."""
         self._hurried.set()
@@ -96,15 +149,15 @@ class RayStaff:
         self._stopping = True
         self.hurry()
 
-    async def wanted(self, node_id: str, within_s: float = 20.0) -> None:
+    async def wanted(self, node_id: str) -> None:
         """A process of that node wants to report; answered when its agent is there, unless that is on its way."""
-        if node_id not in self._plan.given_up and node_id not in self._service.drained:
+        if node_id not in {*self._plan.given_up, *self._service.kept_empty, *self.kept_free}:
             return
         self._plan.want(node_id)
         self.hurry()
         async with self._accounts:
             pass  # its agent may be ending just now
-        deadline = boottime() + within_s
+        deadline = boottime() + _WELCOME_S
         while node_id not in self._welcomed and (left := deadline - boottime()) > 0:
             looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._looked.append(looked)
@@ -114,9 +167,21 @@ class RayStaff:
 
     async def _look_once(self) -> None:
         loop = asyncio.get_running_loop()
-        nodes = await living_nodes()
+        known = await _nodes()
+        nodes = _living(known)
+        # One that Ray has given up it does not take back: should its raylet only have stood still, that ends itself.
+        self._service.lose_nodes(node["NodeID"] for node in known if not node["Alive"])
+        await self._heed_notices(nodes)
         names = await loop.run_in_executor(None, actor_names, self._namespace)
-        self._head = next((node for node, is_head in nodes.items() if is_head), "")
+        self._head = next((name for name, node in nodes.items() if _HEAD in node["Resources"]), "")
+        self._standings = {
+            name: standing_of(self._config, node["Labels"], node["Resources"]) for name, node in nodes.items()
+        }
+        self.kept_free = {
+            name
+            for name, node in nodes.items()
+            if not may_have_runners(self._config, node["Labels"], node["Resources"])
+        }
         self.dead &= names | {view.runner_id for view in self._service.coordinator.runners()}
         agents = {node for node in nodes if agent_name(node) in names}
         self._welcomed &= agents
@@ -127,8 +192,11 @@ class RayStaff:
             agents,
             {node: self._runners_of(node, names) for node in nodes},
             {view.runner_id: view for view in self._service.coordinator.runners()},
-            self._service.drained,
+            {*self._service.kept_empty, *self.kept_free},
+            {name: standing.groups for name, standing in self._standings.items()},
+            self._service.ending,
         )
+        self._cut_short(seen)
         for node in agents - self._welcomed - set(self._plan.given_up):
             with contextlib.suppress(RayError, TimeoutError):
                 async with self._accounts:
@@ -139,6 +207,25 @@ class RayStaff:
             # What a process that stands still does not answer is asked again; the others must not wait for it.
             with contextlib.suppress(RayError, TimeoutError):
                 await asyncio.wait_for(self._do(command, seen), _PATIENCE_S)
+
+    async def _heed_notices(self, nodes: Collection[str]) -> None:
+        """Empty the nodes that are about to be taken away."""
+        told = await nodes_taken_away()
+        for node, left_s in self._notices.hear({n: left for n, left in told.items() if n in nodes}).items():
+            logger.warning(
+                "Ray is about to take node %s away%s: its shards move to other nodes",
+                node,
+                "" if left_s is None else f" in {left_s:.0f} s",
+            )
+        self._service.expect_end_of(self._notices.nodes)
+
+    def _cut_short(self, seen: Look) -> None:
+        """Have the runners end that are left on nodes which end any moment, if others can take their shards."""
+        for node in self._notices.due() if self._service.anybody_stays() else ():
+            for runner_id in seen.runners.get(node, ()):
+                runner = find_actor(runner_id, self._namespace)
+                if runner is not None:
+                    runner.cut_short.remote()  # nobody waits for the answer: there may be none
 
     def _runners_of(self, node_id: str, names: set[str]) -> tuple[str, ...]:
         return tuple(
@@ -173,7 +260,7 @@ class RayStaff:
             max_concurrency=2000,
             get_if_exists=True,
             **self._placed(node_id),
-        ).remote(self._namespace, node_id, self._config.report_s)
+        ).remote(self._namespace, node_id, self._config.report_s, self._config.lease_s + self._config.drift_s)
         async with self._accounts:
             await self._welcome(node_id)
 
@@ -186,7 +273,7 @@ class RayStaff:
             max_concurrency=10_000,
             enable_task_events=False,
             **self._placed(node_id),
-        ).remote(runner_id, self._namespace, self._config.model_dump_json())
+        ).remote(runner_id, self._namespace, self._config_text, self._standings[node_id])
         runner.start.remote()
 
     async def _empty(self, node_id: str, seen: Look) -> None:
@@ -243,6 +330,29 @@ class RayStaff:
                 if name.startswith("agent-"):
                     sums.extend(await self._collect_from(name.removeprefix("agent-")))
         return sums
+
+    async def telemetry(self) -> list[tuple[str, list[ExportStatus]]]:
+        """How it goes with each node's exporters, by node; a node whose agent does not answer soon is left out."""
+        names = await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace)
+        nodes = sorted(name.removeprefix("agent-") for name in names if name.startswith("agent-"))
+        told = await asyncio.gather(*(self._told_by_agent(node, "telemetry", _TELEMETRY_S) for node in nodes))
+        return [(node, states) for node, states in zip(nodes, told, strict=True) if states is not None]
+
+    async def export(self) -> None:
+        """Have every living process report, and every agent export; nothing where nothing is to leave."""
+        nodes = [node for node, states in await self.telemetry() if states]
+        if nodes:
+            with contextlib.suppress(TimeoutError):
+                await self.collect()
+            await asyncio.gather(*(self._told_by_agent(node, "export", _EXPORT_S) for node in nodes))
+
+    async def _told_by_agent(self, node_id: str, method: str, within_s: float) -> Any:
+        """What an agent answers; None if it does not, soon."""
+        agent = self._agent(node_id)
+        if agent is not None:
+            with contextlib.suppress(RayError, TimeoutError):
+                return await asyncio.wait_for(getattr(agent, method).remote(), within_s)
+        return None
 
     async def _collect_from(self, node_id: str) -> list[Totals]:
         for _ in range(100):

@@ -13,9 +13,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from cluster_app import own_modules
 from cluster_app.code import Conditions, TypeConflict, check_runtime_env, ship
-from cluster_app.coordinator import Routes
 from cluster_app.exchange import Answer, Connection, Parcel, Request, RunnerGone, Told
 from cluster_app.ray_calls import COORDINATOR, as_exchange_error, call, find_actor, wait_for
+from cluster_app.routes import Routes, read_routes
 from entities.declaration import EntityDefinition
 
 __all__ = ["RayDirectory", "RayTransport", "read_request", "write_answer"]
@@ -153,7 +153,7 @@ class RayDirectory:
                 self._known = None
                 told(value)
             else:
-                told(None if value is None else Routes(*pickle.loads(value)))
+                told(None if value is None else read_routes(value))
 
         def ask() -> None:
             try:

@@ -7,21 +7,22 @@ class (`cluster.entity` says so); at run time ``ref.value`` raises AttributeErro
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from cluster_app.envelope import Atoms, Codec, Packed
+from cluster_app.arriving import current_cluster
+from cluster_app.envelope import Atoms
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import current_delivery
 from entities.errors import MalformedMessage, describe
 from entities.response import EntityResponse
+from observe import sampling
 
 if TYPE_CHECKING:
     from cluster_app.client import Client
     from cluster_app.sending import MessageKind, ShardSlot
 
-__all__ = ["OutgoingMessage", "Reference", "arriving_at", "connections", "current_cluster", "unpacked_at"]
+__all__ = ["OutgoingMessage", "Reference"]
 
 
 _LONG = 10_000  # bytes or characters
@@ -88,6 +89,8 @@ class OutgoingMessage:
                 if kind not in Atoms or ((kind is str or kind is bytes) and len(argument) > _LONG):
                     self._pack(response, None)
                     break
+        if found := sampling.look():
+            _follow(response, found)
         self._inbox.append(response)
         lane = self.slot.lane
         if lane is None or len(self._inbox) > lane.patience:
@@ -172,30 +175,13 @@ class Reference:
         return _arrive, (self._definition.cls, self._address.id)
 
 
+def _follow(response: EntityResponse[Any], found: object) -> None:
+    global _follow
+    from cluster_app.traced_message import follow_message  # few processes need it
+
+    _follow = follow_message
+    follow_message(response, found)
+
+
 def _arrive(entity_type: type[Any], entity_id: str) -> Any:
     return current_cluster().entity(entity_type, entity_id)
-
-
-# Where a reference that arrives in a message belongs: set while a runner unpacks arguments, several of which can share
-# one process in tests. Elsewhere it is the process's own connection.
-arriving_at: ContextVar[Any] = ContextVar("arriving_at", default=None)
-connections: list[Any] = []
-
-
-def unpacked_at(here: Any, codec: Codec, packed: Packed) -> Any:
-    """What was pickled elsewhere; references in it lead back by `here`. Raises whatever unpickling raises."""
-    token = arriving_at.set(here)
-    try:
-        return codec.unpack(packed)
-    finally:
-        arriving_at.reset(token)
-
-
-def current_cluster() -> Any:
-    """The cluster that this process is connected to. Raises RuntimeError when there is none."""
-    here = arriving_at.get()
-    if here is not None:
-        return here
-    if connections:
-        return connections[-1]
-    raise RuntimeError("a reference to an entity needs a connection: call cluster_app.connect() first")

@@ -12,14 +12,15 @@ from typing import Any
 from cluster_app.directory import Directory
 from cluster_app.sending import KnownType, Messages
 from cluster_app.settling import about
-from cluster_app.timetable import Timetable
+from cluster_app.timetable import EARLY_S, Timetable
 from entities.declaration import EntityDefinition
 from entities.errors import RunnerNotRegistered
 from entities.response import EntityResponse
 
 __all__ = ["Registration", "answer_to"]
 
-_ASK_AGAIN_S = 0.1
+_ASK_AGAIN_S = 0.05  # at first; then less and less often
+_MOST_ASK_AGAIN_S = 0.5
 
 Told = Callable[[BaseException | None], None]
 
@@ -102,7 +103,11 @@ class Registration:
 
     def ask(self, known: KnownType) -> None:
         """Register a type that messages wait for, unless that is under way."""
-        if not known.asked:
+        if known.asked:
+            return
+        if self._timetable.now() + EARLY_S < known.ask_at:
+            self._timetable.wake_at(known.ask_at)
+        else:
             known.asked = True
             self._ask(known, False, lambda refusal: None)
 
@@ -133,9 +138,12 @@ class Registration:
     def _heard(self, known: KnownType, refusal: BaseException | None) -> None:
         if isinstance(refusal, ConnectionError):  # nobody answered: asked again, messages wait
             known.asked = False
+            known.wait_s = self._timetable.back_off(known.wait_s, _ASK_AGAIN_S, _MOST_ASK_AGAIN_S)
+            known.ask_at = self._timetable.now() + known.wait_s
             if known.held:
-                self._timetable.wake_at(self._timetable.now() + _ASK_AGAIN_S)
+                self._timetable.wake_at(known.ask_at)
             return
+        known.wait_s = 0.0
         known.registered, known.refusal = refusal is None, refusal
         self._inbox.extendleft(reversed(known.held))
         # They have been counted and wait again at the front, in order, before all that came later.

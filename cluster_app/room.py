@@ -58,10 +58,10 @@ class Room:
 
     def _has(self, route: OutgoingMessage, recount: bool = False) -> bool:
         client = self._client
-        load = client.load_of(route)
+        load = client.outstanding.towards(route)
         if load + _MOVING >= self._most:
             client.pump()
-            if client.load_of(route, exactly=True) >= self._most:
+            if client.outstanding.towards(route, exactly=True) >= self._most:
                 return False
         capacity = route.kind.of.definition.options.mailbox_capacity
         key = (route.kind.names[0], route.entity_id)
@@ -71,7 +71,7 @@ class Room:
             if bounds is None and spacious:
                 return True
             if bounds is None or (not spacious and (recount or bounds.get(key, 0) >= capacity)):
-                bounds = self._bounds = client.load_by_entity()
+                bounds = self._bounds = client.outstanding.by_entity()
             bound = bounds.get(key, 0)
             if bound >= capacity and not spacious:
                 return False

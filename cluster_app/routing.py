@@ -2,18 +2,21 @@
 
 Decides what becomes of messages that a runner refused or that were with a runner that died. A shard's messages are
 held while it is not known who serves it, or what the runner that refused one has refused besides: so nothing
-overtakes.
+overtakes. What was with a runner that stands still is given up when the coordinator has taken everything from it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cluster_app.coordinator import Routes
 from cluster_app.directory import Directory
+from cluster_app.grants import Epoch
+from cluster_app.known_routes import KnownRoutes
 from cluster_app.lanes import Lanes
+from cluster_app.redelivery import Redelivery
+from cluster_app.routes import Loss, Routes
 from cluster_app.sending import Messages, SendingLane, ShardSlot
 from cluster_app.settling import about, end
 from cluster_app.shard import ShardId
@@ -23,9 +26,11 @@ from entities.response import EntityResponse, Settlement
 
 __all__ = ["Routing", "full", "lane_full"]
 
-_FIRST_BACKOFF_S = 0.01
-_MOST_BACKOFF_S = 1.0
-_ASK_AGAIN_S = 0.1
+# A runner that refuses a shard under a grant that it knows does not serve it under that one any more: what helps is a
+# new grant, which is tried at once.
+_FIRST_BACKOFF_S = 0.1
+_MOST_BACKOFF_S = 2.0
+_CALM_S = 5.0  # so long after the last refusal of a shard the next one is a first one again
 
 
 def full(held: Messages, most: int) -> bool:
@@ -57,18 +62,14 @@ class Routing:
         max_in_flight: int,
         told: Callable[[Routes | BaseException | None], None],
     ) -> None:
-        self._incarnation = incarnation
         self._lanes = lanes
-        self._directory = directory
         self._timetable = timetable
         self._most = max_in_flight
-        self._told = told
+        self._known = KnownRoutes(directory, timetable, told)
+        self._redelivery = Redelivery(incarnation, timetable)
         self._slots: dict[ShardId, ShardSlot] = {}
         self._stranded: dict[ShardId, ShardSlot] = {}  # those whose messages are held
-        self._routes = Routes(-1, {})
-        self._gone: set[str] = set()
-        self._asking = False
-        self._ask_at = 0.0
+        self._watching = False
 
     def __iter__(self) -> Iterator[ShardSlot]:
         return iter(list(self._slots.values()))  # any thread may add one
@@ -85,22 +86,29 @@ class Routing:
 
     def expected(self, slot: ShardSlot) -> SendingLane | None:
         """The lane that a shard without one will likely get."""
-        owner = self._routes.owners.get(slot.shard)
+        owner = self._known.owner(slot.shard)
         return self._lanes.existing(owner[0]) if owner is not None else None
 
     def place(self, slot: ShardSlot) -> SendingLane | None:
         """The lane of a shard that nothing is known against: its first message need not be held, and so counts at once
         towards what the lane takes."""
-        owner = self._routes.owners.get(slot.shard)
+        owner = self._known.owner(slot.shard)
         if (
             owner is None
-            or owner[0] in self._gone
+            or owner[0] in self._known.gone
             or slot.shard in self._stranded
             or slot.refused_by is not None
         ):
             return None
         slot.lane = self._lanes.to(owner[0])
+        self._placed(slot, slot.lane, owner[1])
         return slot.lane
+
+    @staticmethod
+    def _placed(slot: ShardSlot, lane: SendingLane, epoch: tuple[int, int]) -> None:
+        slot.epoch = epoch
+        if lane.outbound.granted < epoch:
+            lane.outbound.granted = (epoch[0], epoch[1])  # it travels with every frame, so as a plain tuple
 
     def hold(self, slot: ShardSlot, message: EntityResponse[Any]) -> None:
         """Let a message wait until somebody serves its shard."""
@@ -120,16 +128,16 @@ class Routing:
         slot = message.route.slot
         if slot.lane is lane:
             self._close(slot, lane)
-        message.flight = None
+        self._redelivery.came_back(message)
         if taken:
-            message.resent_as = (f"{self._incarnation}/{lane.outbound.number}:{sequence}", True)
+            self._redelivery.taken(message, lane, sequence)
         self._timetable.part(message)
         if slot.refusing_lane is lane:
             slot.refused.append((sequence, message))
             self._stranded[slot.shard] = slot
         else:
             # A late one: its shard's messages go elsewhere already. All that waits is younger.
-            self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
+            self._redelivery.mark(message, lane, sequence, "EntityNotAssignedToRunner")
             self._first(slot, [message])
 
     def _close(self, slot: ShardSlot, lane: SendingLane) -> None:
@@ -137,9 +145,11 @@ class Routing:
         slot.lane = None
         slot.refusing_lane = lane
         slot.mark = lane.outbound.next_frame
-        slot.refused_by = lane.outbound.runner_id
-        slot.backoff_s = min(_MOST_BACKOFF_S, slot.backoff_s * 2 or _FIRST_BACKOFF_S)
-        slot.retry_at = self._timetable.now() + slot.backoff_s
+        slot.refused_by = (lane.outbound.runner_id, slot.epoch)
+        now = self._timetable.now()
+        before = slot.backoff_s if now - slot.retry_at < _CALM_S else 0.0
+        slot.backoff_s = self._timetable.back_off(before, _FIRST_BACKOFF_S, _MOST_BACKOFF_S)
+        slot.retry_at = now + slot.backoff_s
         self._timetable.wake_at(slot.retry_at)
         waiting = lane.outbound.queue
         mine = [queued for queued in waiting if queued.route.slot is slot]
@@ -151,7 +161,7 @@ class Routing:
 
     def part(self, lane: SendingLane) -> None:
         """Its runner serves nothing any more and waits to end: send nothing there, and leave once all is known."""
-        self._gone.add(lane.outbound.runner_id)
+        self._known.gone.add(lane.outbound.runner_id)
         for slot in self:
             if slot.lane is lane:
                 self._close(slot, lane)
@@ -159,21 +169,35 @@ class Routing:
         if not (lane.local or lane.calls or lane.unsettled or lane.load):
             self._lanes.leave(lane)
 
-    def lose(self, lane: SendingLane, settlement: Settlement, why: str, *, alive: bool = False) -> None:
-        """The runner has ended, or has forgotten this lane: what was in flight may have run."""
+    def lose(
+        self,
+        lane: SendingLane,
+        settlement: Settlement,
+        why: str,
+        *,
+        alive: bool = False,
+        idle_since: float = float("inf"),
+    ) -> None:
+        """The runner has ended, or nothing will come by this lane any more: what was in flight may have run.
+
+        :param idle_since: what was sent from then on cannot have.
+        """
         outbound = lane.outbound
         runner_id = outbound.runner_id
-        self._lanes.remove(lane)
-        if not alive:
-            self._gone.add(runner_id)
+        if alive:
+            self._lanes.leave(lane)  # should it hear that, it drops what it has of the lane
+        else:
+            self._lanes.remove(lane)
+            self._known.gone.add(runner_id)
         now = self._timetable.now()
         again: dict[ShardId, list[tuple[float, EntityResponse[Any]]]] = {}
         for sequence, message in outbound.in_flight.items():
             if message._settled:
                 continue
-            if message.route.kind.idempotent:
-                message.flight = None
-                self._mark_resent(message, lane, sequence, "RunnerUnavailable")
+            if message.route.kind.idempotent or message.sent_at > idle_since:
+                self._redelivery.came_back(message)
+                may_have_run = message.sent_at <= idle_since
+                self._redelivery.mark(message, lane, sequence, "RunnerUnavailable", may_have_run=may_have_run)
                 again.setdefault(message.route.slot.shard, []).append((sequence, message))
             else:
                 error = RunnerUnavailable(why, runner=runner_id, may_have_run=True, **about(message))
@@ -187,9 +211,7 @@ class Routing:
                 slot.lane = None
             elif slot.refusing_lane is lane:
                 # What it refused and what ran there is sent again in the order in which it was sent.
-                for sequence, message in slot.refused:
-                    if not message._settled:
-                        self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
+                self._redelivery.mark_refused(slot, lane)
                 again.setdefault(slot.shard, []).extend(slot.refused)
                 slot.refused.clear()
                 slot.refusing_lane = None
@@ -201,42 +223,35 @@ class Routing:
         """These go before all that has not left yet."""
         if slot.lane is not None:
             slot.lane.outbound.queue.extendleft(reversed(messages))
+            self._redelivery.sent(slot)
         else:
             slot.held.extendleft(reversed(messages))
             self._stranded[slot.shard] = slot
-
-    def _mark_resent(
-        self, message: EntityResponse[Any], lane: SendingLane, sequence: int, reason: str
-    ) -> None:
-        message.route.kind.resent(reason)
-        if message.resent_as is None:
-            message.resent_as = (f"{self._incarnation}/{lane.outbound.number}:{sequence}", False)
-        self._timetable.part(message)
 
     # -- finding lanes
 
     def resolve(self, settlement: Settlement) -> None:
         """Find lanes for the shards whose messages are held; ask who serves the rest."""
-        if not self._stranded:
+        if not self._stranded and not self._watching:
             return
         now = self._timetable.now() + EARLY_S
-        ask = False
+        ask = self._watching
         for slot in self.stranded:
             if not self._refusals_known(slot):
                 continue
-            owner = self._routes.owners.get(slot.shard)
-            if owner is None or owner[0] in self._gone:
+            owner = self._known.owner(slot.shard)
+            if owner is None or owner[0] in self._known.gone:
                 ask = True
-            elif owner[0] == slot.refused_by and now < slot.retry_at:
+            elif now < slot.retry_at and owner == slot.refused_by:  # under a new grant it is asked at once
                 self._timetable.wake_at(slot.retry_at)
                 ask = True
+            elif slot.repeats and (wait_s := self._redelivery.wait_s(now, self._lanes.back)):
+                self._timetable.wake_at(now + wait_s)
+                ask = True
             else:
-                self._release(slot, owner[0], settlement, now)
-        if ask and not self._asking and now >= self._ask_at:
-            self._asking = True
-            self._directory.routes(self._routes.version, self._told)
-        elif ask and not self._asking:
-            self._timetable.wake_at(self._ask_at)
+                self._release(slot, owner, settlement, now)
+        if ask:
+            self._known.ask(now)
 
     def _refusals_known(self, slot: ShardSlot) -> bool:
         """Whether all of a shard's messages that come back have; then they wait before what is held."""
@@ -245,9 +260,7 @@ class Routing:
             return True
         if self._lanes.has(lane) and not lane.local and not lane.settled_before(slot.mark):
             return False
-        for sequence, message in slot.refused:
-            if not message._settled:
-                self._mark_resent(message, lane, sequence, "EntityNotAssignedToRunner")
+        self._redelivery.mark_refused(slot, lane)
         slot.refused.sort(key=lambda pair: pair[0])
         slot.held.extendleft(message for _, message in reversed(slot.refused))
         slot.refused.clear()
@@ -255,11 +268,13 @@ class Routing:
         slot.stream += 1
         return True
 
-    def _release(self, slot: ShardSlot, runner_id: str, settlement: Settlement, now: float) -> None:
+    def _release(self, slot: ShardSlot, owner: tuple[str, Epoch], settlement: Settlement, now: float) -> None:
         del self._stranded[slot.shard]
-        if slot.refused_by != runner_id:
+        if slot.refused_by != owner:
             slot.backoff_s, slot.refused_by = 0.0, None
-        slot.lane = lane = self._lanes.to(runner_id)
+        self._redelivery.sent(slot)
+        slot.lane = lane = self._lanes.to(owner[0])
+        self._placed(slot, lane, owner[1])
         held, slot.held = slot.held, deque()
         for message in held:
             if message._settled:
@@ -272,14 +287,29 @@ class Routing:
 
     # -- what the coordinator says
 
-    def heard(self, routes: Routes | BaseException | None) -> None:
+    def watch(self, now: float) -> None:
+        """Ask what has become of the runners while one is silent that should answer."""
+        self._watching = self._lanes.silent(now)
+
+    def heard(self, routes: Routes | BaseException | None, settlement: Settlement) -> None:
         """Take in an answer of the coordinator."""
-        self._asking = False
-        if isinstance(routes, Routes):
-            self._routes = routes
-            self._gone &= {owner for owner, _ in routes.owners.values()}
-        elif isinstance(routes, BaseException):
-            self._ask_at = self._timetable.now() + _ASK_AGAIN_S  # no coordinator just now; another one comes
+        lost = self._known.heard(routes)
+        if lost is None:
+            return
+        now = self._timetable.now()
+        self._give_up(lost, settlement, now)
+        self._watching = self._watching and self._lanes.silent(now + EARLY_S)
+
+    def _give_up(self, lost: Mapping[str, Loss], settlement: Settlement, now: float) -> None:
+        """What is with runners that were lost gets no answer from there, whether they live or not.
+
+        A runner that has let a shard go in order is not among them: it answers what it ran before.
+        """
+        for lane in self._lanes:
+            loss = lost.get(lane.outbound.runner_id)
+            if loss is not None and not lane.local and lane.outbound.granted <= loss.epoch:
+                why = "its lease ended and its shards were taken from it"
+                self.lose(lane, settlement, why, alive=True, idle_since=now - loss.ago_s)
 
     def close(self) -> None:
         """Forget what waits and where it would have gone."""

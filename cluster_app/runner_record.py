@@ -15,6 +15,8 @@ from cluster_app.roster import RosterEntry, RosterWrite
 
 __all__ = ["RunnerRecord", "RunnerView"]
 
+_MOST_PATIENCE = 4  # a runner that comes and goes waits for 16 leases at most
+
 
 class RunnerView(NamedTuple):
     """One runner, for `status`.
@@ -44,7 +46,10 @@ class RunnerRecord:
     :ivar healthy: acknowledged, not dead, and its lease had not run out when last looked at.
     :ivar dead: its process is proven to have ended.
     :ivar leaving: it asked to go. `draining`: it is to be emptied, alone or with its node.
-    :ivar entities, idle_s, busy: as in its last `Renewal`.
+    :ivar entities, idle_s, busy, groups: as in its last `Renewal`.
+    :ivar losses: how often in a row it was silent until its shards were taken. `lost`: it has not been heard since.
+    :ivar returned_at: when it was, the last time.
+    :ivar held_until: until then it gets no shards, because it comes and goes; None when it may have some.
     :ivar deadline: until when, by the coordinator's clock, the last answer may let it serve, in seconds.
     :ivar since: of its entry on the roster, once written and confirmed; None when it is not on it.
     :ivar pending: the change of its entry that is being written. One at a time, so that none overtakes
@@ -60,17 +65,22 @@ class RunnerRecord:
     dead: bool = False
     leaving: bool = False
     draining: bool = False
+    losses: int = 0
+    lost: bool = False
+    returned_at: float = -math.inf
+    held_until: float | None = None
     deadline: float = -math.inf
     since: Epoch | None = None
     pending: RosterWrite | None = None
     entities: int = 0
     idle_s: float = 0.0
     busy: float = 0.0
+    groups: frozenset[str] = frozenset()
 
     @property
     def eligible(self) -> bool:
         """Whether shards should be on it."""
-        return self.healthy and not self.leaving and not self.draining
+        return self.healthy and not self.leaving and not self.draining and self.held_until is None
 
     @property
     def reason_to_move(self) -> HandoffReason:
@@ -92,12 +102,12 @@ class RunnerRecord:
         """Take in what a renewal says of the runner itself; True when its share of the shards changes by
         that.
         """
-        before = (self.weight, self.leaving, self.healthy)
+        before = (self.weight, self.groups, self.leaving, self.healthy)
         self.node_id, self.pid = renewal.node_id, renewal.pid
-        self.weight, self.leaving = renewal.weight, renewal.leaving
+        self.weight, self.groups, self.leaving = renewal.weight, renewal.groups, renewal.leaving
         self.entities, self.idle_s, self.busy = renewal.entities, renewal.idle_s, renewal.busy
         self.healthy = True
-        return before != (self.weight, self.leaving, True)
+        return before != (self.weight, self.groups, self.leaving, True)
 
     def enter(self, last_epoch: Epoch) -> None:
         """Want it on the roster, for grants after `last_epoch`; nothing when it is, or a change is being
@@ -111,3 +121,14 @@ class RunnerRecord:
         """Want it off the roster; nothing when it is, or a change is being written."""
         if self.since is not None and self.pending is None:
             self.pending = RosterWrite(self.runner_id, None)
+
+    def lose(self, now: float, forget_s: float) -> None:
+        """It was silent for so long that its shards were taken; what was longer ago than `forget_s` is forgotten."""
+        self.lost = True
+        self.losses = self.losses + 1 if now - self.returned_at < forget_s else 1
+
+    def come_back(self, now: float, lease_s: float) -> None:
+        """It is heard again. From the second loss on it has to renew for a while first, twice as long each time."""
+        self.lost, self.returned_at = False, now
+        if self.losses > 1:
+            self.held_until = now + lease_s * 2 ** min(self.losses - 1, _MOST_PATIENCE)

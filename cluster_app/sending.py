@@ -33,9 +33,10 @@ class KnownType:
     :ivar registered: the cluster has its code.
     :ivar held: what was sent before that.
     :ivar refusal: why the cluster does not take its code.
+    :ivar wait_s, ask_at: how long it waits after a question that nobody answered, and until when.
     """
 
-    __slots__ = ("asked", "definition", "held", "refusal", "registered")
+    __slots__ = ("ask_at", "asked", "definition", "held", "refusal", "registered", "wait_s")
 
     def __init__(self, definition: EntityDefinition) -> None:
         self.definition = definition
@@ -43,13 +44,18 @@ class KnownType:
         self.asked = False
         self.held: Messages = deque()
         self.refusal: BaseException | None = None
+        self.wait_s = 0.0
+        self.ask_at = float("-inf")
 
 
 class MessageKind:
     """One method of one type: what is counted together since the last flush.
 
     :ivar took_ok, took_error: seconds from `.remote()` to the settled reply.
+    :ivar trace: the trace context that its messages carry: see `traced_message`.
     """
+
+    trace: str | None = None
 
     __slots__ = ("errors", "idempotent", "names", "of", "redelivered", "sent", "took_error", "took_ok")
 
@@ -62,6 +68,11 @@ class MessageKind:
         self.took_error: list[float] = []
         self.errors: dict[str, int] = {}
         self.redelivered: dict[str, int] = {}
+
+    @property
+    def real(self) -> MessageKind:
+        """The kind that its messages have in a frame's columns."""
+        return self
 
     def failed(self, error: BaseException, took_s: float) -> None:
         """Count one reply that ended with an error."""
@@ -103,16 +114,22 @@ class ShardSlot:
     :ivar refused: messages that a runner sent back, with their numbers on that lane.
     :ivar refusing_lane, mark: what is in frames before `mark` of this lane may still be sent back.
     :ivar stream: how often the stream to this shard was restarted.
+    :ivar epoch: under which grant its messages went there.
+    :ivar refused_by: the runner that last refused one, and under which grant it should have served it.
+    :ivar backoff_s, retry_at: how long that runner is left alone, unless it is granted the shard anew; and until when.
+    :ivar repeats: how many of those that are held are sent again not for the first time.
     """
 
     __slots__ = (
         "backoff_s",
+        "epoch",
         "held",
         "lane",
         "mark",
         "refused",
         "refused_by",
         "refusing_lane",
+        "repeats",
         "retry_at",
         "shard",
         "stream",
@@ -126,7 +143,9 @@ class ShardSlot:
         self.refusing_lane: SendingLane | None = None
         self.mark = 0
         self.stream = 0
-        self.refused_by: str | None = None
+        self.epoch: tuple[int, int] = (0, 0)
+        self.refused_by: tuple[str, tuple[int, int]] | None = None
+        self.repeats = 0
         self.retry_at = 0.0
         self.backoff_s = 0.0
 
@@ -139,6 +158,9 @@ class SendingLane:
     :ivar unsettled: frames whose fate is open, each with the answer frames that must have come to know it (-1: not
         told yet).
     :ivar resume_at: when to ask again after a failed exchange; None when all is well.
+    :ivar resume_wait_s: how long the last such wait was; 0 after an answer.
+    :ivar quiet_since: when the last answer came, or that was asked for which is due next.
+    :ivar poll_until: until when the runner may hold the exchange that only waits for answers.
     """
 
     __slots__ = (
@@ -149,8 +171,11 @@ class SendingLane:
         "next_due",
         "outbound",
         "patience",
+        "poll_until",
         "polling",
+        "quiet_since",
         "resume_at",
+        "resume_wait_s",
         "spoke_at",
         "unsettled",
         "usual",
@@ -167,6 +192,9 @@ class SendingLane:
         self.unsettled: dict[int, int] = {}
         self.cancels: list[int] = []
         self.resume_at: float | None = None
+        self.resume_wait_s = 0.0
+        self.quiet_since = 0.0
+        self.poll_until = 0.0
         self.next_due = float("inf")
         self.spoke_at = 0.0
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cluster_app.arriving import unpacked_at
 from cluster_app.envelope import AnswerFrame, Codec, Packed
-from cluster_app.reference import unpacked_at
 from cluster_app.sending import SendingLane
 from entities.errors import ClusterError, HandlerError, MalformedMessage, Unknown, describe
 from entities.response import EntityResponse, Settlement
@@ -34,6 +34,12 @@ def end(
     if error is None:
         kind.took_ok.append(now - message.sent_at)
     else:
+        if (
+            message.resent_as is not None
+            and message.resent_as.may_have_run
+            and isinstance(error, ClusterError)
+        ):
+            error.may_have_run = True  # not now, but under a runner that it outlived
         kind.failed(error, now - message.sent_at)
     settlement.end(message, value, error)
 

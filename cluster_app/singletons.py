@@ -21,9 +21,10 @@ from cluster_app.registration import answer_to
 from cluster_app.shard import ShardId, shard_number
 from cluster_app.timetable import EARLY_S
 from entities.activation import Activation, Phase
+from entities.activator import Activator
 from entities.declaration import EntityDefinition
 from entities.errors import ActivationFailed
-from entities.host import EntityHost
+from entities.live_table import LiveTable
 from entities.response import RUNNER_THREADS
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ class Singletons:
 
     def __init__(
         self,
-        host: EntityHost,
+        live: LiveTable,
+        activator: Activator,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         granted: Callable[[ShardId], Epoch | None],
         fetch: Callable[[str], Awaitable[None]],
         shards: int,
     ) -> None:
-        self._host = host
+        self._live = live
+        self._activator = activator
         self._loop = loop
         self._now = now
         self._granted = granted
@@ -68,7 +71,7 @@ class Singletons:
         # What did not come to life: when it is tried again, and after how many seconds.
         self._put_off: dict[str, tuple[float, float]] = {}
         self._ended = False
-        host.left = self._left
+        live.left = self._left
 
     def told(self, groups: Mapping[str, str]) -> None:
         """The coordinator says which types are singletons, each with its shard group."""
@@ -105,17 +108,17 @@ class Singletons:
             task.cancel()
 
     def _living(self, name: str) -> Activation | None:
-        hosted = self._host.hosted(name)
+        hosted = self._live.hosted(name)
         return None if hosted is None else hosted.live.get(SINGLETON_ID)
 
     def _start(self, name: str, shard: ShardId, epoch: Epoch) -> None:
-        hosted = self._host.hosted(name)
+        hosted = self._live.hosted(name)
         if hosted is None:
             if name not in self._fetching:
                 self._fetching[name] = self._loop.create_task(self._fetched(name))
             return
         try:
-            activation = self._host.activate(hosted, SINGLETON_ID, shard.number, epoch, self._now())
+            activation = self._activator.activate(hosted, SINGLETON_ID, shard.number, epoch, self._now())
         except ActivationFailed as failed:
             self._try_later(name, failed.__cause__ or failed)
         else:
@@ -127,7 +130,7 @@ class Singletons:
         except Exception as raised:  # the import of the user's module, for one
             self._try_later(name, raised)
         else:
-            if self._host.hosted(name) is None:
+            if self._live.hosted(name) is None:
                 self._try_later(name, LookupError(f"the code of {name} cannot be had"))
         del self._fetching[name]
         self.look()
@@ -163,7 +166,7 @@ def ask_to_keep(client: Client, definition: EntityDefinition) -> None:
         _go_on_asking(client, definition, asyncio.get_running_loop(), until)
         return
     deadline = time.monotonic() + client.default_timeout_s
-    keep = partial(client.keep, definition)
+    keep = partial(client.types.keep, definition)
     while (refusal := answer_to(keep, deadline - time.monotonic())) is not None:
         if not isinstance(refusal, ConnectionError) or time.monotonic() >= deadline:
             raise refusal
@@ -181,4 +184,4 @@ def _go_on_asking(
         elif refusal is not None:
             logger.error("%s does not become a singleton: %s", definition.name, refusal)
 
-    client.keep(definition, told)
+    client.types.keep(definition, told)

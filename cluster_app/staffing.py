@@ -4,7 +4,8 @@ Decides where processes are started, which worker node is given up because no en
 taken back. A detached actor keeps its node busy in the eyes of Ray's autoscaler, so a node is given up as a whole.
 Pure: how a runner is emptied, an agent's account handed over or a process started is the edge's business.
 
-The head node is never given up, nor the last node that may have runners. Against flapping: nodes go only after they
+The head node is never given up, nor the last node that may have runners, of all or for a pinned shard group. Against
+flapping: nodes go only after they
 were without entities for `idle_node_s`, come back by load only after a while of it, one at a time, and stay away the
 longer the less they were of use last time.
 """
@@ -33,7 +34,9 @@ class Look(NamedTuple):
     :ivar agents: those of them with an agent.
     :ivar runners: the runners of each node whose processes are there or were started, by id.
     :ivar views: what the coordinator knows of them; one that is new has not been heard yet.
-    :ivar drained: the nodes to be kept without runners.
+    :ivar drained: the nodes to be kept without runners: they drain, or the configuration wants none there.
+    :ivar groups: the pinned shard groups that each node may serve; those that may serve none can be left out.
+    :ivar ending: those of them that are about to be taken away: nothing can be started there any more.
     """
 
     now: float
@@ -43,6 +46,8 @@ class Look(NamedTuple):
     runners: Mapping[str, Collection[str]]
     views: Mapping[str, RunnerView]
     drained: Collection[str]
+    groups: Mapping[str, Collection[str]] = {}
+    ending: Collection[str] = ()
 
 
 class Command(NamedTuple):
@@ -113,7 +118,8 @@ class Staffing:
     def _of_node(self, node: str, seen: Look) -> list[Command]:
         runners = seen.runners.get(node, ())
         if node in self._given_up or node in seen.drained:
-            if node not in seen.agents and (node in self._wanted or node == seen.head):
+            wanted = node in self._wanted or node == seen.head
+            if node not in seen.agents and wanted and node not in seen.ending:
                 self._used_at[node] = seen.now
                 return [Command("agent", node)]
             self._wanted.discard(node)
@@ -142,13 +148,19 @@ class Staffing:
         """The nodes that have their runners, or get them."""
         return [node for node in seen.nodes if node not in self._given_up and node not in seen.drained]
 
+    def _alone(self, node: str, seen: Look) -> bool:
+        """Whether no other node could serve what this one can."""
+        others = [other for other in self._open(seen) if other != node]
+        elsewhere = {group for other in others for group in seen.groups.get(other, ())}
+        return not others or not elsewhere.issuperset(seen.groups.get(node, ()))
+
     def _take_back_what_is_needed(self, seen: Look) -> None:
         for node in list(self._given_up):
             if node in self._wanted and node not in seen.drained:
                 del self._given_up[node]
                 self._used_at[node] = seen.now
-        if not self._open(seen):
-            for node in [node for node in self._given_up if node not in seen.drained][:1]:
+        for node in [node for node in self._given_up if node not in seen.drained]:
+            if self._alone(node, seen):
                 del self._given_up[node]
 
     def _take_back_for_load(self, seen: Look) -> None:
@@ -198,7 +210,7 @@ class Staffing:
             views = [seen.views[name] for name in seen.runners.get(node, ()) if name in seen.views]
             if any(view.entities for view in views):
                 self._patience.pop(node, None)
-            if node == seen.head or len(self._open(seen)) == 1 or node not in seen.agents:
+            if node == seen.head or self._alone(node, seen) or node not in seen.agents:
                 continue
             if len(views) < self._runners_per_node or not all(view.healthy for view in views):
                 continue

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["ClusterStatus", "CoordinatorStatus", "HotEntity", "RunnerStatus", "hottest"]
+from observe.export_status import ExportStatus
+
+__all__ = ["ClusterStatus", "CoordinatorStatus", "HotEntity", "RunnerStatus", "TelemetryStatus", "hottest"]
 
 _SHOWN = 20
 
@@ -45,14 +47,51 @@ class HotEntity:
     """An entity that gets many messages.
 
     :ivar messages_per_s: about how many it has got a second, over the last ten to twenty.
-    :ivar error_per_s: how much more it may be, for want of memory for all addresses. Beyond some hundred messages a
-        second the counts are samples as well, whose own error is not in here.
+    :ivar error_per_s: how much more it may be, for want of memory for all addresses. Messages in large frames and
+        those within a runner are sampled as well, one in sixteen; that error is not in here.
     """
 
     type: str
     id: str
     messages_per_s: float
     error_per_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TelemetryStatus:
+    """Whether a node's telemetry leaves, by one exporter. A node where nothing is configured has none.
+
+    :ivar exporter: the name of the exporter, for example ``otlp_proto_grpc``.
+    :ivar endpoint: where to.
+    :ivar exports: exports acknowledged since the node's agent started.
+    :ivar last_success_unix_s: when the last one was; None: none yet.
+    :ivar failures: exports that have failed since then. What they held leaves with the next one that succeeds.
+    :ivar dropped: exports given up for good.
+    :ivar error: why the last one failed; empty when it did not.
+    """
+
+    node_id: str
+    exporter: str
+    endpoint: str
+    exports: int
+    last_success_unix_s: float | None
+    failures: int
+    dropped: int
+    error: str
+
+    @classmethod
+    def of(cls, node_id: str, state: ExportStatus) -> TelemetryStatus:
+        """What one node's agent says of one exporter."""
+        return cls(
+            node_id,
+            state.exporter,
+            state.endpoint,
+            state.exports,
+            state.last_success_unix_s,
+            state.failures,
+            state.dropped,
+            state.error,
+        )
 
 
 def hottest(found: Iterable[HotEntity]) -> list[HotEntity]:
@@ -69,6 +108,7 @@ class ClusterStatus:
     :ivar singletons: the types of which the cluster keeps exactly one entity, sorted. How many of them are alive is
         the gauge `cluster_singletons`.
     :ivar hot: the entities that get the most messages, the hottest first.
+    :ivar telemetry: whether telemetry leaves, by node and exporter; empty where nothing is configured.
     """
 
     runners: list[RunnerStatus]
@@ -78,6 +118,7 @@ class ClusterStatus:
     coordinator: CoordinatorStatus
     version: str
     hot: list[HotEntity] = dataclasses.field(default_factory=list)
+    telemetry: list[TelemetryStatus] = dataclasses.field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain dicts and lists, ready for JSON."""

@@ -33,11 +33,19 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         return asyncio.run_coroutine_threadsafe(coroutine, self).result(timeout_s)
 
     def end(self) -> None:
-        """Stop the loop and its thread."""
+        """Stop the loop and its thread, and what still runs there."""
+        self.call(self._cancel_all())
         self.call_soon_threadsafe(self.stop)
         self.thread.join()
         RUNNER_THREADS.discard(self.thread.ident or 0)  # the number may be given to another thread
         self.close()
+
+    async def _cancel_all(self) -> None:
+        for _ in range(3):  # one that is cancelled may wait for another
+            for task in asyncio.all_tasks(self):
+                if task is not asyncio.current_task():
+                    task.cancel()
+            await self.quiet()
 
     async def quiet(self) -> None:
         """Wait until nothing is left to do at this moment of the clock."""

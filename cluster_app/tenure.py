@@ -47,22 +47,36 @@ class Tenure:
     the machine sleeps (`CLOCK_BOOTTIME`). Not thread-safe, with one exception: `valid` and `serves` only
     read, each attribute once, so other threads may call them while one thread applies.
 
+    :param weight: its share of the shards, as against other runners. `groups`: the pinned ones that it may serve.
     :param guard_s: what is taken off each lease, for the clock's error and for the time between the check of
         a grant and its effect.
     """
 
     def __init__(
-        self, runner_id: str, node_id: str, *, guard_s: float, pid: int = 0, weight: float = 1.0
+        self,
+        runner_id: str,
+        node_id: str,
+        *,
+        guard_s: float,
+        pid: int = 0,
+        weight: float = 1.0,
+        groups: frozenset[str] = frozenset(),
     ) -> None:
         self.runner_id = runner_id
         self.node_id = node_id
         self.pid = pid
         self.weight = weight
+        self.groups = groups
         self.term = 0
         self.version = 0
+        self.ends = 0  # of processes, as far as it has heard of them under this term
         self.lease_end = -math.inf
         self.leaving = False
         self.draining = False
+        # Every grant of its own up to this epoch is known here: it is held, or it has ended.
+        self.known = Epoch(0, 0)
+        # What was granted up to this one has been taken from it, whatever a sender believes.
+        self.fenced = Epoch(0, 0)
         self._guard_s = guard_s
         self._grants: dict[ShardId, Epoch] = {}
         self._released: dict[ShardId, Epoch] = {}
@@ -95,8 +109,10 @@ class Tenure:
             node_id=self.node_id,
             pid=self.pid,
             weight=self.weight,
+            groups=self.groups,
             term=self.term,
             version=self.version,
+            ends=self.ends,
             holding=self._grants if self.version == 0 else None,
             released=dict(self._released),
             leaving=self.leaving,
@@ -128,7 +144,7 @@ class Tenure:
         if lease.term > self.term:
             # The shards stay, and so does what is left of the lease: the new term learns of both from the
             # report.
-            self.term, self.version = lease.term, 0
+            self.term, self.version, self.ends = lease.term, 0, 0
             return TenureChange(renew_at_once=True)
         if lease.version < self.version:
             return TenureChange(stale=True)
@@ -153,6 +169,10 @@ class Tenure:
         self._asked_back = asked_back
         self.version = lease.version
         self.draining = lease.draining
+        self.ends = max(self.ends, lease.ends)
+        self.known = max(self.known, lease.granted)
+        if lease.since is not None:
+            self.fenced = max(self.fenced, lease.since)
         # Answers can overtake each other: the end never moves back.
         self.lease_end = max(self.lease_end, sent_at + lease.lease_s - self._guard_s)
         return TenureChange(

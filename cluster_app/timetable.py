@@ -5,6 +5,7 @@ Decides nothing about what is due: it keeps one alarm for the earliest of all ti
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -24,15 +25,21 @@ class Timetable:
     :param now: the clock, in seconds.
     :param alarm: asks that the sender be woken at or soon after a time of that clock.
     :param default_timeout_s: the deadline of a message that has none of its own.
+    :param chance: a number from 0 to 1, 1 excluded: senders that failed at the same moment must not try again at one.
     """
 
     def __init__(
-        self, now: Callable[[], float], alarm: Callable[[float], None], default_timeout_s: float
+        self,
+        now: Callable[[], float],
+        alarm: Callable[[float], None],
+        default_timeout_s: float,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.now = now
         self.default_timeout_s = default_timeout_s
         self.deadlines = Deadlines()
         self._alarm = alarm
+        self._chance = chance
         self._next = float("inf")
 
     def wake_at(self, when: float) -> None:
@@ -49,6 +56,13 @@ class Timetable:
     def begin(self) -> None:
         """The sender looks at everything now, and asks anew for what is still to come."""
         self._next = float("inf")
+
+    def back_off(self, previous_s: float, first_s: float, most_s: float) -> float:
+        """How long to wait before the next try, when it was `previous_s` the last time (0: there was none).
+
+        Decorrelated jitter, as in M. Brooker's "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015).
+        """
+        return min(most_s, first_s + self._chance() * max(0.0, 3 * previous_s - first_s))
 
     def add(self, message: EntityResponse[Any], deadline: float) -> None:
         """This message has a deadline of its own."""

@@ -57,9 +57,11 @@ class Annex(Protocol):
 
     ended: bool
 
-    async def open(self) -> None:
+    async def open(self, trace: str | None = None) -> None:
         """Start it, and bring the entity to life in it. Raises RunnerNotRegistered when it cannot be started,
         ActivationFailed when the entity does not come to life.
+
+        :param trace: the trace context of that, if it is part of a trace.
         """
         ...
 

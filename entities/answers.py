@@ -37,13 +37,16 @@ def activation_failed(hosted: HostedType, entity_id: str, raised: BaseException)
 
 
 def unstarted(delivery: Delivery, detail: str = "") -> ClusterError:
-    """A message that never started: cancelled, or its time was over."""
+    """A message that did not start: cancelled, or its time was over.
+
+    One that is to run again has run, in a process that was lost.
+    """
     kind = Cancelled if delivery.cancelled or detail else Timeout
     return kind(
         detail or "it had not started",
         address=address_of(delivery),
         method=delivery.message.name,
-        may_have_run=False,
+        may_have_run=hasattr(delivery, "ran"),
     )
 
 

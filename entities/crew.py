@@ -103,6 +103,11 @@ class Crew:
         """Whether a message waits for its first step."""
         return any(isinstance(job, Delivery) for job in self.ready)
 
+    async def may_run(self) -> None:
+        """Wait until what runs here may go on."""
+        while self._now() >= self._gate.until:
+            await self._gate.opened()
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a lifecycle hook on a task of its own."""
         task = asyncio.get_running_loop().create_task(coroutine, context=self._blank.copy())
@@ -143,24 +148,26 @@ class Crew:
         context = self._blank.copy()
         context.run(handling, None)
         now = clock()
+        until = gate.until  # looked up once for each message, when it has ended
         turn = _TURN
         while ready:
-            if now >= gate.until:
-                await gate.opened()
-                now = clock()
+            if now >= until:
+                await self.may_run()
+                now, until = clock(), gate.until
                 continue
             turn -= 1
             if not turn:  # messages that breed messages must not starve timers and the lanes
                 turn = _TURN
                 await asyncio.sleep(0)
-                now = clock()
+                now, until = clock(), gate.until
+                continue
             job = ready.popleft()
             if not isinstance(job, Delivery):
                 if job():
                     # Who waited for the messages so far goes on before the next ones run: their answers can leave.
                     await asyncio.sleep(0)
                     turn = _TURN
-                now = clock()
+                now, until = clock(), gate.until
                 continue
             if job.cancelled or job.deadline <= now:
                 self._refuse(job, now)
@@ -212,7 +219,18 @@ class Crew:
                         job.message.long_suspended += 1
                     self._finish(job, value, error, started_at, ended_at)
                     return
-            now = clock()
+            now, until = clock(), gate.until
+            if now >= until:
+                # The right to run ended while it ran. What it brought waits until that may leave, or is dropped.
+                job.task = myself
+                self._hand_over()
+                try:
+                    await self.may_run()
+                except BaseException as raised:
+                    error = raised
+                job.task = None
+                self._finish(job, value, error, started_at, now)
+                return
             finish(job, value, error, started_at, now)
             if myself.cancelling():
                 # The handler cancelled "its" task and returned: that must not hit the next message. `uncancel` does
@@ -224,6 +242,8 @@ class Crew:
 
 async def _particular(job: Delivery, particulars: Particulars) -> Any:
     """A handler whose message carries more than arguments by position; one that is no coroutine ends in this step."""
+    if particulars.trail is not None:
+        particulars.trail.started()
     args, kwargs = job.args, particulars.kwargs or {}
     if particulars.prepare is not None:
         args, kwargs = await particulars.prepare(job)
@@ -258,12 +278,18 @@ class _Rest:
             thrown: BaseException | None = None
             try:
                 yield awaited
+            except GeneratorExit:
+                raise  # its loop has ended, and nobody goes on with it: it must not wait
             except BaseException as raised:
                 thrown = raised
-            while (began_at := clock()) >= gate.until:
+            while (began_at := clock()) >= gate.until and not crew._stopped:
                 try:
                     yield from gate.opened()
+                except GeneratorExit:
+                    raise
                 except BaseException as raised:
+                    if crew._stopped:
+                        raise  # the gate never opens again
                     thrown = raised
             try:
                 if thrown is None:
@@ -271,7 +297,10 @@ class _Rest:
                 else:
                     awaited = self._context.run(self._coroutine.throw, thrown)
             except StopIteration as returned:
-                return returned.value
+                value = returned.value
+                break
             finally:
                 if (held_s := clock() - began_at) > SLOW_S:
                     crew._slow(self._job, held_s)
+        yield from crew.may_run().__await__()  # its last step may have outlasted the right to run
+        return value

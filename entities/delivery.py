@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from entities.activation import Activation, HostedMessage
+    from entities.trail import Trail
 
 __all__ = ["Answerable", "Delivery", "Particulars", "current_delivery", "current_hook"]
 
@@ -30,27 +31,26 @@ class Particulars:
     """What few messages carry. Most deliveries do without, and a slot costs every message its time.
 
     :ivar chain: the messages that are being handled up the call chain, each ``(type, id, message id)``.
-    :ivar trace: the W3C ``traceparent`` it came with, or None.
     :ivar first_id: the id it was first sent under, if that was on another lane.
     :ivar counted: another runner has counted it as received, and gave it back.
     :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
+    :ivar trail: what follows it as part of a trace, or None.
     """
 
-    __slots__ = ("chain", "counted", "first_id", "kwargs", "prepare", "trace")
+    __slots__ = ("chain", "counted", "first_id", "kwargs", "prepare", "trail")
 
     def __init__(
         self,
         chain: tuple[tuple[str, str, str], ...] = (),
-        trace: str | None = None,
         first_id: str | None = None,
         counted: bool = False,
     ) -> None:
         self.kwargs: Mapping[str, Any] | None = None
         self.chain = chain
-        self.trace = trace
         self.first_id = first_id
         self.counted = counted
         self.prepare: Callable[[Delivery], Any] | None = None
+        self.trail: Trail | None = None
 
 
 class Delivery:
@@ -60,8 +60,8 @@ class Delivery:
     :ivar sequence: the message's number in its origin.
     :ivar deadline: on the host's clock, in seconds.
     :ivar particulars: what few messages carry, or None.
-    :ivar ran: for a handler that a thread took up, when it began and ended there, in seconds; otherwise not set, which
-        costs a message nothing.
+    :ivar ran: for a handler that a thread took up, when it began and ended there, in seconds; for one that is run again
+        because its process was lost, within which time that was. Otherwise not set, which costs a message nothing.
     """
 
     __slots__ = (
@@ -117,9 +117,9 @@ class Delivery:
         return self.particulars.chain if self.particulars is not None else ()
 
     @property
-    def trace(self) -> str | None:
-        """The W3C ``traceparent`` it came with, or None."""
-        return self.particulars.trace if self.particulars is not None else None
+    def trail(self) -> Trail | None:
+        """What follows it as part of a trace, or None."""
+        return self.particulars.trail if self.particulars is not None else None
 
     @property
     def counted(self) -> bool:

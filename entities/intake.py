@@ -7,7 +7,7 @@ overtakes another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from entities.activation import HostedMessage, Phase
@@ -32,7 +32,6 @@ def take_in(
     unanswered: dict[int, Delivery],
     odd: Callable[[int], bool],
     *,
-    particular: Mapping[int, Any],
     careful: bool,
     behind: list[Delivery],
 ) -> None:
@@ -42,7 +41,6 @@ def take_in(
     :param messages: for each kind its message, or None where there is none.
     :param unanswered: takes the accepted ones, by sequence number.
     :param odd: takes over the message at a position; tells whether all after it must be handed to it as well.
-    :param particular: the positions that carry more than arguments by position.
     :param careful: whether even the first must be.
     :param behind: takes those that wait in a mailbox.
     """
@@ -52,12 +50,7 @@ def take_in(
     for kind, entity_id, args in zip(kinds, ids, arguments, strict=True):
         position += 1
         message = messages[kind]
-        if (
-            message is not None
-            and not careful
-            and args is not None
-            and not (particular and position in particular)
-        ):
+        if message is not None and not careful and args is not None:
             activation = message.live.get(entity_id)
             if (
                 activation is not None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-__all__ = ["RUNNER_THREADS", "EntityResponse", "Settlement", "settle"]
+__all__ = ["RUNNER_THREADS", "EntityResponse", "Resent", "Settlement", "settle"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -21,6 +21,21 @@ RUNNER_THREADS: set[int] = set()
 
 # Taken only when somebody waits: one lock for all replies is enough, and replies stay small.
 _waiting = threading.Lock()
+
+
+class Resent(NamedTuple):
+    """What a message that is sent again carries from before.
+
+    :ivar id: its first id.
+    :ivar counted: a runner has counted it as received.
+    :ivar times: how often it was sent again.
+    :ivar may_have_run: it was with a runner that was lost.
+    """
+
+    id: str
+    counted: bool = False
+    times: int = 0
+    may_have_run: bool = False
 
 
 class EntityResponse(Generic[T_co]):
@@ -50,7 +65,7 @@ class EntityResponse(Generic[T_co]):
         self.sent_at = sent_at
         self.cause: Any = None
         self.deadline: float | None = None
-        self.resent_as: tuple[str, bool] | None = None  # its first id, and whether a runner has counted it
+        self.resent_as: Resent | None = None
         self.flight: int | None = None
         self._value: Any
         self._settled = False

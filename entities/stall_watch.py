@@ -20,9 +20,10 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from entities.activation import Activation
+from entities.activator import Activator
 from entities.crew import Crew, _Rest
+from entities.deactivator import Deactivator
 from entities.delivery import Delivery
-from entities.host import EntityHost
 from entities.slow_handlers import SLOW_S
 
 __all__ = ["StallWatch"]
@@ -33,9 +34,9 @@ _PERIOD_S = SLOW_S / 2
 # The frames that know what they run: by their code, the local variable that holds it and the name of the hook.
 _KNOWING: dict[CodeType, tuple[str, str]] = {
     Crew._work.__code__: ("job", ""),
-    EntityHost.activate.__code__: ("activation", "__init__"),
-    EntityHost._activate_hook.__code__: ("activation", "on_activate"),
-    EntityHost._deactivate_hook.__code__: ("activation", "on_deactivate"),
+    Activator._activate.__code__: ("activation", "__init__"),
+    Activator._activate_hook.__code__: ("activation", "on_activate"),
+    Deactivator._deactivate_hook.__code__: ("activation", "on_deactivate"),
 }
 
 # Stands between a crew and its handler, and tells a reader nothing.

@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from entities.activation import Activation, HostedType, Phase
+from entities.activator import Activator
 from entities.annex import Annex, Annexes, AnnexLost
 from entities.answers import activation_failed, address_of, unstarted
+from entities.deactivator import Deactivator
 from entities.delivery import Delivery
 from entities.errors import ActivationFailed, ClusterError, RunnerNotRegistered
+from entities.live_table import LiveTable
+from entities.turns import Turns
 from observe.instruments import cluster
 from observe.recorder import Recorder
-
-if TYPE_CHECKING:
-    from entities.host import EntityHost
 
 __all__ = ["Supervision"]
 
 _LOOK_S = 0.25  # how often those who wait for a process to start are looked at
+_BREATH_S = 0.001
 _MARGIN_S = (
     0.5  # so long before its deadline a message without hope is told why: its sender would say "timeout"
 )
@@ -35,9 +36,22 @@ _MARGIN_S = (
 class Supervision:
     """The activations of one host that have a process of their own."""
 
-    def __init__(self, host: EntityHost, annexes: Annexes, recorder: Recorder) -> None:
-        self._host = host
+    def __init__(
+        self,
+        live: LiveTable,
+        turns: Turns,
+        activator: Activator,
+        deactivator: Deactivator,
+        annexes: Annexes,
+        now: Callable[[], float],
+        recorder: Recorder,
+    ) -> None:
+        self._live = live
+        self._turns = turns
+        self._activator = activator
+        self._deactivator = deactivator
         self._annexes = annexes
+        self._now = now
         self._recorder = recorder
 
     # -- coming to life
@@ -48,16 +62,18 @@ class Supervision:
         """Begin to start a process for the entity; its messages wait meanwhile."""
         activation = Activation(hosted, entity_id, None, shard, epoch, now)  # type: ignore[arg-type]  # set below
         annex = self._annexes.annex(
-            activation, lambda: self.lost(activation), lambda: self._host.let_go(activation, "explicit")
+            activation,
+            lambda: self.lost(activation),
+            lambda: self._deactivator.let_go(activation, "explicit"),
         )
         activation.entity = annex  # type: ignore[assignment]  # what stands in its place here
-        hosted.live[entity_id] = activation
-        self._host.changes += 1
-        self._host.crew.spawn(self._open(activation, annex))
+        self._live.enter(activation)
+        self._turns.crew.spawn(self._open(activation, annex))
         return activation
 
     async def _open(self, activation: Activation, annex: Annex) -> None:
-        opening = asyncio.ensure_future(annex.open())
+        birth = self._activator.births.get(activation)
+        opening = asyncio.ensure_future(annex.open(birth.trace if birth is not None else None))
         error: ClusterError | None = None
         try:
             while not opening.done():
@@ -67,7 +83,7 @@ class Supervision:
                     await asyncio.wait([opening])
             opening.result()
         except asyncio.CancelledError:
-            if self._host.crew.stopped:
+            if self._turns.crew.stopped:
                 opening.cancel()
                 raise
         except AnnexLost as lost:
@@ -78,7 +94,7 @@ class Supervision:
             error = activation_failed(activation.hosted, activation.entity_id, raised)
         else:
             if activation.phase is not Phase.GONE:
-                self._host.came_to_life(activation)
+                self._activator.came_to_life(activation)
                 if annex.ended:
                     self.lost(activation)
             return
@@ -86,7 +102,7 @@ class Supervision:
 
     async def _not_opened(self, activation: Activation, annex: Annex, error: ClusterError | None) -> None:
         if error is not None and activation.phase is not Phase.GONE:
-            activation.hosted.activation_took["error"].append(self._host.now() - activation.activated_at)
+            activation.hosted.activation_took["error"].append(self._now() - activation.activated_at)
             for delivery in activation.empty():
                 delivery.origin.answer(delivery, None, error)
         if activation.phase is Phase.STARTING:
@@ -99,18 +115,19 @@ class Supervision:
         """End its process, and then it has gone."""
         await annex.bury()
         if activation.phase is Phase.STOPPING:
-            self._host.gone(activation, reason, error)
+            self._deactivator.gone(activation, reason, error)
 
     def _next_look(self, activation: Activation) -> float:
-        now = self._host.now()
+        now = self._now()
         ahead = (_told_at(delivery) - now for delivery in activation.mailbox or ())
-        return min([_LOOK_S, *(seconds for seconds in ahead if seconds > 0)])
+        # Not at once again, if its time is less than a clock can tell away.
+        return max(_BREATH_S, min([_LOOK_S, *(seconds for seconds in ahead if seconds > 0)]))
 
     async def _given_up(self, activation: Activation, annex: Annex) -> bool:
         """End the messages that nothing will come of in time; True when the process is not waited for any more."""
         if activation.reason in ("handoff", "shutdown") or activation.phase is Phase.GONE:
             return True  # its shard leaves, or has left: whoever serves it next starts another one
-        now = self._host.now()
+        now = self._now()
         if not any(_told_at(delivery) <= now for delivery in activation.mailbox or ()):
             return False
         hindrance = await annex.hindrance()
@@ -123,21 +140,21 @@ class Supervision:
         return activation.mailbox is None
 
     def _overdue(self, activation: Activation, *, margin: bool) -> list[Delivery]:
-        now = self._host.now()
+        now = self._now()
         overdue = [
             delivery
             for delivery in activation.mailbox or ()
             if (_told_at(delivery) if margin else delivery.deadline) <= now
         ]
         for delivery in overdue:
-            self._host.take_out(activation, delivery)
+            self._turns.take_out(activation, delivery)
         return overdue
 
     # -- going
 
     def let_go(self, activation: Activation) -> None:
         """Nothing runs in it any more: have it go, for its `reason`."""
-        self._host.crew.spawn(self._close(activation, _annex_of(activation)))
+        self._turns.crew.spawn(self._close(activation, _annex_of(activation)))
 
     async def _close(self, activation: Activation, annex: Annex) -> None:
         reason = activation.reason
@@ -147,7 +164,7 @@ class Supervision:
             reason = "lost"
         else:
             if left.stay_s > 0:
-                self._host.stays(activation, left.stay_s)
+                self._deactivator.stays(activation, left.stay_s)
                 return
             reason = left.reason
         await self._bury(activation, annex, reason)
@@ -156,11 +173,11 @@ class Supervision:
         """Its process has ended by itself, or cannot be reached and is to end."""
         if activation.phase is Phase.ACTIVE or activation.phase is Phase.LEAVING:
             activation.phase = Phase.STOPPING
-            self._host.crew.spawn(self._bury(activation, _annex_of(activation), "lost"))
+            self._turns.crew.spawn(self._bury(activation, _annex_of(activation), "lost"))
 
     def abandon(self, activation: Activation) -> None:
         """Its shard is another runner's: end the process at once, whatever it does."""
-        self._host.crew.spawn(_annex_of(activation).bury())
+        self._turns.crew.spawn(_annex_of(activation).bury())
 
     def again(self, delivery: Delivery, lost: AnnexLost) -> bool:
         """Whether a message whose process was lost goes to the next one: if it had not left, or may run twice.
@@ -175,6 +192,7 @@ class Supervision:
         delivery.started, delivery.task = False, None
         activation.queue().put_back(delivery)
         if lost.sent:
+            delivery.ran = (delivery.accepted_at, self._now())
             name = activation.hosted.definition.name
             with self._recorder.lock:
                 self._recorder.counter(
@@ -184,8 +202,8 @@ class Supervision:
 
     async def close(self, living: Callable[[], bool]) -> None:
         """Wait until the last process has ended, for as long as they have for it."""
-        deadline = self._host.now() + self._annexes.close_s
-        while living() and self._host.now() < deadline:
+        deadline = self._now() + self._annexes.close_s
+        while living() and self._now() < deadline:
             await asyncio.sleep(0.01)
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from observe.journal_state import Change, JournalState, Record, decode, encode, row
+from observe.journal_state import Change, JournalState, Mark, Record, decode, encode, mark_row, row
 
-__all__ = ["Change", "Journal", "JournalState", "Record"]
+__all__ = ["Change", "Journal", "JournalState", "Mark", "Record"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS node (id INTEGER PRIMARY KEY CHECK (id = 0), started_
 CREATE TABLE IF NOT EXISTS record (process TEXT PRIMARY KEY, sequence INTEGER NOT NULL, started_unix_s REAL NOT NULL,
     pid INTEGER NOT NULL, totals TEXT NOT NULL, ended INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS handover (process TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS mark (exporter TEXT PRIMARY KEY, at_unix_s REAL NOT NULL, totals TEXT NOT NULL, elsewhere TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tombstone (id INTEGER PRIMARY KEY AUTOINCREMENT, process TEXT NOT NULL UNIQUE);
 """  # noqa: E501
 
@@ -75,6 +76,9 @@ class Journal:
             database.executemany(
                 "DELETE FROM tombstone WHERE process = ?", [(process,) for process in change.forgotten]
             )
+            database.executemany(
+                "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", map(mark_row, change.marked)
+            )
 
         return self._try(step)
 
@@ -82,7 +86,7 @@ class Journal:
         """Write the whole state in one transaction, whatever was there. False when that failed."""
 
         def step(database: sqlite3.Connection) -> None:
-            for table in ("node", "record", "tombstone"):
+            for table in ("node", "record", "tombstone", "mark"):
                 database.execute(f"DELETE FROM {table}")
             database.execute(
                 "INSERT INTO node VALUES (0, ?, ?)", (state.started_unix_s, encode(state.retired))
@@ -91,6 +95,7 @@ class Journal:
             database.executemany(
                 "INSERT INTO tombstone (process) VALUES (?)", [(process,) for process in state.tombstones]
             )
+            database.executemany("INSERT INTO mark VALUES (?, ?, ?, ?)", map(mark_row, state.marks))
 
         return self._try(step)
 
@@ -134,6 +139,7 @@ class Journal:
             return None
         records = self._database.execute("SELECT * FROM record ORDER BY rowid").fetchall()
         tombstones = self._database.execute("SELECT process FROM tombstone ORDER BY id").fetchall()
+        marks = self._database.execute("SELECT * FROM mark ORDER BY exporter").fetchall()
         return JournalState(
             started_unix_s=float(node[0]),
             retired=decode(node[1]),
@@ -142,6 +148,10 @@ class Journal:
                 for process, sequence, started, pid, totals, ended in records
             ),
             tombstones=tuple(str(process) for (process,) in tombstones),
+            marks=tuple(
+                Mark(str(exporter), float(at), decode(totals), decode(elsewhere))
+                for exporter, at, totals, elsewhere in marks
+            ),
         )
 
     def _open(self) -> sqlite3.Connection:

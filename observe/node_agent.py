@@ -6,19 +6,25 @@ when a process is dead: it is told.
 A process reports its *cumulative* totals under a growing sequence number. Merging is replacing: a report that
 is repeated, late or out of order cannot count twice. An ended process's totals are folded into one retired
 sum, so that neither series nor memory grow with the number of processes that have lived.
+
+What each exporter has got through is marked in the journal: what it tells next begins there, whoever died in between.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from observe.exemplars import Exemplars
+from observe.exponential import ExponentialTotal
 from observe.instruments import cluster
-from observe.journal import Change, Journal, JournalState, Record
+from observe.journal import Change, Journal, JournalState, Mark, Record
+from observe.reading import Reading
 from observe.report import Report
 from observe.snapshot import MetricsSnapshot
-from observe.totals import PointKey, PointValue, Totals, merge
+from observe.totals import PointKey, PointValue, Totals, merge, subtract
+from observe.user_series import SeriesBound, is_user, stream_of
 
 __all__ = ["NodeAgent", "Report"]
 
@@ -44,8 +50,10 @@ class NodeAgent:
         max_ended: int = 256,
         max_tombstones: int = 10_000,
     ) -> None:
+        self.exemplars = Exemplars()
         self._lock = threading.Lock()
         self._journal = journal
+        self._now = now
         self._max_ended = max_ended
         self._max_tombstones = max_tombstones
         state = journal.load()
@@ -59,9 +67,12 @@ class NodeAgent:
         self._retired = state.retired
         # Gauges are not in the journal: after a restart they are unknown until the next report.
         self._gauges: dict[str, Totals] = {}
+        self._readings: dict[str, Totals] = {}  # of the user's instruments; whoever told last is last
+        self._marks = {mark.exporter: mark for mark in state.marks}
         self._live = {record.process: record for record in state.records if not record.ended}
         self._ended = {record.process: record for record in state.records if record.ended}
         self._tombstones = dict.fromkeys(state.tombstones)
+        self._series = SeriesBound(key for part in self._parts() for key in part)
         if self._behind:
             self._behind = not journal.replace(state)
 
@@ -88,17 +99,19 @@ class NodeAgent:
             before = self._ended.get(report.process) or self._live.get(report.process)
             if before is not None and report.sequence <= before.sequence:
                 return False
+            self.exemplars.merge(report.exemplars)
+            counted, readings = self._of_the_user(report.instruments)
             record = Record(
                 report.process,
                 report.sequence,
                 report.started_unix_s,
                 report.pid,
-                report.totals,
+                merge([report.totals, counted]) if counted else report.totals,
                 ended=overtaken,
             )
             if report.final:
                 self._forget(report.process)
-                self._commit(self._fold([record]))
+                self._commit(replace(self._fold([record]), marked=self._adopt(report.exported)))
             elif overtaken:
                 # Its end came first, by another way: the counts are as true as if it had not.
                 self._ended[report.process] = record
@@ -106,6 +119,8 @@ class NodeAgent:
             else:
                 self._live[report.process] = record
                 self._gauges[report.process] = report.gauges
+                self._readings.pop(report.process, None)
+                self._readings[report.process] = readings
                 self._commit(Change(saved=record))
             return True
 
@@ -147,23 +162,58 @@ class NodeAgent:
                     return None
                 self._handover = process
             name = self._handover
-        return Report(name, 0, self._started_unix_s, self.totals(), final=True)
+            counted = merge(self._parts())
+            exported = {mark.exporter: merge([mark.totals, mark.elsewhere]) for mark in self._marks.values()}
+        return Report(
+            name,
+            0,
+            self._started_unix_s,
+            _declared(counted),
+            final=True,
+            instruments=Totals({key: value for key, value in counted.items() if is_user(key)}),
+            exported=exported,
+        )
 
     def totals(self) -> Totals:
         """The node's counters and histograms: of all processes that live or have lived on it."""
         with self._lock:
-            return merge(
-                [
-                    self._retired,
-                    *(record.totals for record in self._ended.values()),
-                    *(record.totals for record in self._live.values()),
-                ]
-            )
+            return _declared(merge(self._parts()))
 
     def gauges(self) -> Totals:
         """The node's gauges: the sum of what its living processes last reported."""
         with self._lock:
             return merge(self._gauges.values())
+
+    def reading(self, exporter: str) -> Reading:
+        """What this node has to tell now, by an exporter of that name, and what that has got through already.
+
+        Without what other nodes, whose accounts are in this one's sum, have told themselves: whoever adds all nodes up
+        must not count it twice.
+        """
+        with self._lock:
+            mark = self._marks.get(exporter) or Mark(exporter, self._started_unix_s)
+            own = merge(self._parts())
+            if mark.elsewhere:
+                own = subtract(own, mark.elsewhere)
+            return Reading(
+                self._started_unix_s,
+                mark.at_unix_s,
+                max(self._now(), mark.at_unix_s),
+                _never_less(own, mark.totals),
+                mark.totals,
+                merge(self._gauges.values()),
+                self._latest(),
+                self.exemplars,
+            )
+
+    def acknowledged(self, exporter: str, reading: Reading) -> None:
+        """All of this has reached whoever takes it from that exporter; it is in the journal when this returns."""
+        with self._lock:
+            before = self._marks.get(exporter)
+            elsewhere = Totals() if before is None else before.elsewhere
+            mark = Mark(exporter, reading.at_unix_s, reading.totals, elsewhere)
+            self._marks[exporter] = mark
+            self._commit(Change(marked=(mark,)))
 
     def snapshot(self) -> MetricsSnapshot:
         """Totals and gauges as one view."""
@@ -187,10 +237,58 @@ class NodeAgent:
         with self._lock:
             return {process: record.pid for process, record in self._live.items()}
 
+    def _parts(self) -> list[Totals]:
+        return [
+            self._retired,
+            *(record.totals for record in self._ended.values()),
+            *(record.totals for record in self._live.values()),
+        ]
+
+    def _of_the_user(self, instruments: Totals) -> tuple[Totals, Totals]:
+        """What stays counted of the user's points, and what is so only as long as its process lives."""
+        if not instruments:
+            return instruments, instruments
+        counted: dict[PointKey, PointValue] = {}
+        readings: dict[PointKey, PointValue] = {}
+        for key, value in self._series.admitted(instruments).items():
+            (counted if stream_of(key[0]).adds_up else readings)[key] = value
+        return Totals(counted), Totals(readings)
+
+    def _latest(self) -> Totals:
+        """The user's readings of all living processes: up-down counters added up, gauges as told last."""
+        points: dict[PointKey, PointValue] = {}
+        for readings in self._readings.values():
+            for key, value in readings.items():
+                if isinstance(value, float) and stream_of(key[0]).kind == "updown":
+                    before = points.get(key, 0.0)
+                    value += before if isinstance(before, float) else 0.0
+                points[key] = value
+        return Totals(points)
+
+    def _adopt(self, exported: Mapping[str, Totals]) -> tuple[Mark, ...]:
+        """What an account that is taken over has told under its own node's name, this one does not tell again."""
+        changed: list[Mark] = []
+        for exporter, totals in exported.items():
+            mark = self._marks.get(exporter) or Mark(exporter, self._started_unix_s)
+            # Under the keys by which this node counts them.
+            told = Totals(
+                {
+                    **_declared(totals),
+                    **self._series.admitted(
+                        Totals({key: value for key, value in totals.items() if is_user(key)})
+                    ),
+                }
+            )
+            mark = replace(mark, elsewhere=merge([mark.elsewhere, told]))
+            self._marks[exporter] = mark
+            changed.append(mark)
+        return tuple(changed)
+
     def _forget(self, process: str) -> None:
         self._live.pop(process, None)
         self._ended.pop(process, None)
         self._gauges.pop(process, None)
+        self._readings.pop(process, None)
 
     def _fold(self, records: list[Record]) -> Change:
         if not records:
@@ -212,8 +310,33 @@ class NodeAgent:
                 self._retired,
                 (*self._ended.values(), *self._live.values()),
                 tuple(self._tombstones),
+                tuple(self._marks.values()),
             )
         )
+
+
+def _declared(totals: Totals) -> Totals:
+    return Totals({key: value for key, value in totals.items() if not is_user(key)})
+
+
+def _never_less(totals: Totals, told: Totals) -> Totals:
+    """The same, with no sum of floats below what was told of it.
+
+    When parts are folded they are added in another order, and the last bit of a sum may go down. Whoever reads it as a
+    counter would take that for a restart, and count all of it again.
+    """
+    points: dict[PointKey, PointValue] = dict(totals)
+    for key, before in told.items():
+        now = points.get(key)
+        if isinstance(now, tuple) and isinstance(before, tuple) and now[1] < before[1]:
+            points[key] = now[0], before[1]
+        if (
+            isinstance(now, ExponentialTotal)
+            and isinstance(before, ExponentialTotal)
+            and now.sum < before.sum
+        ):
+            points[key] = replace(now, sum=before.sum)
+    return Totals(points)
 
 
 def _check(totals: Totals) -> None:

@@ -41,22 +41,17 @@ class RayAnswers:
     def look(self, references: Sequence[Any]) -> list[Suspicion | None]:
         """Read the metadata of what is in this process; a large answer on this node is for another thread."""
         core = _core()
-        known = core.get_local_object_locations(list(references))
         suspicions: list[Suspicion | None] = [None] * len(references)
         in_hand: list[int] = []
         for index, reference in enumerate(references):
-            places = _places(known.get(reference))
-            if not places:
+            if core.object_exists(reference, True):
                 in_hand.append(index)
-            elif core.get_current_node_id().hex() in places:
+            elif _is_stored(reference):
                 suspicions[index] = partial(_open, reference)
-        try:
-            # No copy and no unpickling: views of the replies' own buffers, with the metadata beside them.
-            answers = core.get_objects([references[index] for index in in_hand], 0) if in_hand else []
-        except GetTimeoutError:
-            for index in in_hand:
-                suspicions[index] = _error_here(references[index])
-            return suspicions
+            else:
+                suspicions[index] = _never_came
+        # No copy and no unpickling: views of the replies' own buffers, with the metadata beside them.
+        answers = core.get_objects([references[index] for index in in_hand], 0) if in_hand else []
         for index, answer in zip(in_hand, answers, strict=True):
             if _is_error(answer):
                 suspicions[index] = partial(_decoded, references[index], answer)
@@ -85,15 +80,10 @@ class RayAnswers:
 
 def error_in_hand(reference: Any) -> Suspicion | None:
     """What is suspicious about an answer, if it is in this process's memory; it is not decoded."""
-    known = _core().get_local_object_locations([reference]).get(reference)
-    return None if _places(known) else _error_here(reference)
-
-
-def _error_here(reference: Any) -> Suspicion | None:
-    try:
-        answer = _core().get_objects([reference], 0)[0]
-    except GetTimeoutError:
-        return _never_came
+    core = _core()
+    if not core.object_exists(reference, True):
+        return None if _is_stored(reference) else _never_came
+    answer = core.get_objects([reference], 0)[0]
     return partial(_decoded, reference, answer) if _is_error(answer) else None
 
 
@@ -101,12 +91,13 @@ def _core() -> Any:
     return ray_worker.global_worker.core_worker
 
 
-def _places(known: Any) -> Sequence[str]:
-    """The nodes whose object store has the answer; none if it is in this process's memory."""
-    if known is None:
-        return ()
-    # Spilled to disk: it was in a store, and nobody brings it back to look at it.
-    return known["node_ids"] or (("",) if known["did_spill"] else ())
+def _is_stored(reference: Any) -> bool:
+    """Whether an answer that is not in this process's memory has come: its size is known with the call's own reply.
+
+    In which node's store it lies becomes known later, in a message of its own: for milliseconds, in none.
+    """
+    known = _core().get_local_object_locations([reference]).get(reference)
+    return known is not None and known["object_size"] is not None
 
 
 def _is_error(answer: Any) -> bool:
@@ -136,8 +127,11 @@ def _open(reference: Any) -> BaseException | None:
     with _connection:
         if not ray_worker.global_worker.connected:
             return None
+        core = _core()
+        if not core.object_exists(reference):
+            return None  # another node's: whoever gets it here would have it sent
         try:
-            answer = _core().get_objects([reference], 0)[0]
+            answer = core.get_objects([reference], 0)[0]
         except GetTimeoutError:
             return None  # it has moved away meanwhile
     return _decoded(reference, answer) if _is_error(answer) else None

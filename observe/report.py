@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from observe.totals import Totals
+from observe.exemplars import Exemplar
+from observe.span_batch import SpanBatch
+from observe.totals import PointKey, Totals
 
 __all__ = ["Report"]
 
@@ -19,6 +22,11 @@ class Report:
     :ivar totals: counters and histograms since then.
     :ivar gauges: its gauges as they are now.
     :ivar final: it will not report again.
+    :ivar pid: its process id; 0 when it is none of this node's.
+    :ivar instruments: the points of the user's own OpenTelemetry instruments, as `user_series` writes them.
+    :ivar exported: of an account that is handed over: what each exporter has got through of it already.
+    :ivar spans: spans that have ended, those again whose arrival is not certain.
+    :ivar exemplars: the latest sampled message of each bucket of each point.
     """
 
     process: str
@@ -28,3 +36,7 @@ class Report:
     gauges: Totals = field(default_factory=Totals)
     final: bool = False
     pid: int = 0
+    instruments: Totals = field(default_factory=Totals)
+    exported: Mapping[str, Totals] = field(default_factory=dict)
+    spans: SpanBatch = field(default_factory=SpanBatch)
+    exemplars: Mapping[PointKey, tuple[Exemplar, ...]] = field(default_factory=dict)

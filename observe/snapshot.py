@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from observe.exponential import ExponentialTotal
 from observe.instruments import Instrument, cluster
 from observe.labels import normalised
 from observe.recorder import process_gauges, process_totals
@@ -154,6 +155,8 @@ def _declared(name: str) -> Instrument:
 
 
 def _number(value: PointValue) -> float:
+    if isinstance(value, ExponentialTotal):  # a user's own, which no name here leads to
+        return float(value.count)
     return float(sum(value[0])) if isinstance(value, tuple) else float(value)
 
 

@@ -10,16 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import add, sub
 from typing import TypeAlias
 
+from observe.exponential import ExponentialTotal
+
 __all__ = ["HistogramTotal", "PointKey", "PointValue", "Totals", "merge", "subtract"]
 
 PointKey: TypeAlias = tuple[str, tuple[str, ...]]
 """A metric's name and its label values, in the order in which the instrument declares its labels."""
 
 HistogramTotal: TypeAlias = tuple[tuple[int, ...], float]
-"""Counts per bucket (the last one is the overflow, above the highest edge) and the sum of the values."""
+"""Counts per bucket (the last one is the overflow, above the highest edge) and the sum of the values.
 
-PointValue: TypeAlias = int | float | HistogramTotal
-"""An int for a counter, a float for a gauge, a pair for a histogram."""
+Without any bucket it is a counter of floats, which only a user's own instrument can be.
+"""
+
+PointValue: TypeAlias = int | float | HistogramTotal | ExponentialTotal
+"""An int for a counter, a float for a gauge, a pair for a histogram; an exponential one is a user's own."""
 
 
 class Totals(Mapping[PointKey, PointValue]):
@@ -80,19 +85,28 @@ def subtract(later: Totals, earlier: Totals) -> Totals:
 
 
 def _add(key: PointKey, left: PointValue, right: PointValue) -> PointValue:
+    if isinstance(left, ExponentialTotal) and isinstance(right, ExponentialTotal):
+        return left + right
+    left, right = _of_one_kind(left, right)
     if isinstance(left, tuple) and isinstance(right, tuple):
         if len(left[0]) != len(right[0]):
             raise ValueError(f"{key}: histograms of {len(left[0])} and {len(right[0])} buckets do not add up")
         return tuple(map(add, left[0], right[0])), left[1] + right[1]
-    if isinstance(left, tuple) or isinstance(right, tuple) or type(left) is not type(right):
-        raise ValueError(f"{key}: {left!r} and {right!r} are not of one kind")
-    return left + right
+    if isinstance(left, int | float) and isinstance(right, int | float) and type(left) is type(right):
+        return left + right
+    raise ValueError(f"{key}: {left!r} and {right!r} are not of one kind")
 
 
 def _difference(key: PointKey, later: PointValue, earlier: PointValue) -> PointValue:
+    if isinstance(later, ExponentialTotal) and isinstance(earlier, ExponentialTotal):
+        try:
+            return later - earlier
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    later, earlier = _of_one_kind(later, earlier)
     if isinstance(later, tuple) and isinstance(earlier, tuple) and len(later[0]) == len(earlier[0]):
         counts = tuple(map(sub, later[0], earlier[0]))
-        if min(counts) < 0:
+        if min(counts, default=0) < 0:
             raise ValueError(f"{key}: the earlier totals hold more than the later ones")
         return counts, later[1] - earlier[1]
     if isinstance(later, int) and isinstance(earlier, int):
@@ -100,3 +114,12 @@ def _difference(key: PointKey, later: PointValue, earlier: PointValue) -> PointV
             raise ValueError(f"{key}: the earlier totals hold more than the later ones")
         return later - earlier
     raise ValueError(f"{key}: {later!r} and {earlier!r} are not of one kind")
+
+
+def _of_one_kind(left: PointValue, right: PointValue) -> tuple[PointValue, PointValue]:
+    """A counter that was given whole numbers here and others there is one of floats."""
+    if type(left) is int and isinstance(right, tuple) and not right[0]:
+        return ((), float(left)), right
+    if type(right) is int and isinstance(left, tuple) and not left[0]:
+        return left, ((), float(right))
+    return left, right

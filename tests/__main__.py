@@ -1,32 +1,37 @@
 """``python -m tests``: every room of tests in a process of its own, then counts and times by room.
 
 A room is a folder under ``tests`` or a test module beside them. Quick rooms come first. All rooms run, even
-when one has failed; a room that ran no test has failed. ``--slow`` runs the slow room instead: whole benchmarks,
-several nodes, a notebook. Other options are passed on to pytest.
+when one has failed; a room that ran no test has failed. ``--slow`` runs the slow rooms instead: whole benchmarks,
+several nodes, a notebook; collectors that are away. Other options are passed on to pytest.
 """
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parent
-ROOMS = ("unit", "cluster", "typing", "ray")
-SLOW_ROOMS = ["slow"]
+ROOMS = ("unit", "cluster", "typing", "ray", "telemetry")
+SLOW_ROOMS = ["slow", "nodes", "outages", "chaos"]
+_LINES_OF_WHY = 3
+_LONGEST_WHY = 500
 
 
 class Tally(NamedTuple):
-    """What became of one room's tests, in tests, and how long it took, in seconds."""
+    """What became of one room's tests, in tests, and how long it took, in seconds; and each that failed, with why."""
 
     passed: int
     failed: int
     skipped: int
     seconds: float
+    failures: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -48,8 +53,11 @@ def run(room: str, options: list[str]) -> Tally:
         code = subprocess.run(command, cwd=ROOT.parent).returncode
         seconds = time.monotonic() - started
         passed = failed = skipped = 0
+        failures: tuple[str, ...] = ()
         if report.exists():
-            for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            tree = ElementTree.parse(report).getroot()
+            failures = tuple(_failures(tree))
+            for suite in tree.iter("testsuite"):
                 total, bad, away = (
                     int(suite.get("tests", 0)),
                     int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
@@ -58,7 +66,15 @@ def run(room: str, options: list[str]) -> Tally:
                 # A test whose teardown failed too is reported twice, as a failure and as an error.
                 passed, failed, skipped = passed + max(total - bad - away, 0), failed + bad, skipped + away
         # A crash of pytest itself, an empty room and the like count as one failure: they must not look green.
-        return Tally(passed, failed or int(code != 0), skipped, seconds)
+        return Tally(passed, failed or int(code != 0), skipped, seconds, failures)
+
+
+def _failures(report: ElementTree.Element) -> Iterator[str]:
+    """Each failed test's name and the first lines of why; what pytest printed of it may be far above by then."""
+    for case in report.iter("testcase"):
+        for bad in (*case.findall("failure"), *case.findall("error")):
+            why = " / ".join((bad.get("message") or "").split("\n")[:_LINES_OF_WHY])
+            yield f"{case.get('classname')}::{case.get('name')}: {why[:_LONGEST_WHY]}"
 
 
 def main(options: list[str]) -> int:
@@ -72,7 +88,11 @@ def main(options: list[str]) -> int:
     print(f"\n{'room':<20}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>10}")
     for room, tally in tallies.items():
         print(f"{room:<20}{tally.passed:>8}{tally.failed:>8}{tally.skipped:>8}{tally.seconds:>10.1f}")
-    passed, failed, skipped = (sum(tally[column] for tally in tallies.values()) for column in range(3))
+    for failure in itertools.chain.from_iterable(tally.failures for tally in tallies.values()):
+        print(f"FAILED {failure}")
+    passed, failed, skipped = map(
+        sum, zip(*((t.passed, t.failed, t.skipped) for t in tallies.values()), strict=True)
+    )
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if all(tally.ok for tally in tallies.values()) else 1
 

@@ -26,7 +26,8 @@ def rows(found: dict[str, Any]) -> str:
     lines = [
         f"Measured on {machine['date']}, with {machine['cores']} cores ({machine['processor']}), "
         f"{machine['memory_gb']} GB of memory, {machine['system']}, Python {machine['python']}, "
-        f"Ray {versions['ray']}, xoscar {versions['xoscar']}{settings}. "
+        f"Ray {versions['ray']}, xoscar {versions['xoscar']}, "
+        f"OpenTelemetry {versions['opentelemetry-sdk']}{settings}. "
         "Medians, with the lowest and the highest in brackets.",
         "",
         "| benchmark | figure | value | goal | ours | peer |",

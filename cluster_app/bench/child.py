@@ -1,17 +1,20 @@
 """A measurement in a process of its own: started, awaited, its one JSON line read.
 
-It decides that nothing of the caller, no Ray address above all, reaches the child, and what is told when it
-fails.
+It decides that the child has the caller's environment but for the address of its Ray, that this distribution's code
+is compiled as an installed one's is, and what is told when it fails.
 """
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 __all__ = ["ChildFailed", "run_child"]
@@ -36,6 +39,7 @@ class ChildFailed(Exception):
 
 def run_child(module: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``python -m module`` and return the object it printed last. Raises ChildFailed."""
+    _compile()
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     argument = json.dumps(dict(asked))
     try:
@@ -54,3 +58,12 @@ def run_child(module: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         raise ChildFailed(module, done.stderr, argument)
     said: dict[str, Any] = json.loads(lines[-1])
     return said
+
+
+@cache
+def _compile() -> None:
+    # pip compiles what it installs, Ray among it, but no checkout. Where Python is told to write no bytecode, that one
+    # would be compiled anew in each process.
+    home = Path(__file__).resolve().parents[2]
+    for package in ("cluster_app", "entities", "observe"):
+        compileall.compile_dir(home / package, quiet=2)

@@ -1,6 +1,6 @@
 """The closed loop: so many callers, each of which sends, has its reply, checks it and sends again.
 
-It decides what a caller does. How the callers of a peer are run is that peer's side's own: its fastest.
+It decides what a caller does. How the callers of a peer are run is that peer's side's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting until processes have ended, before the next is started and its start measured."""
+"""What a process has taken until now, and waiting until it has ended, before the next one's start is measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 import psutil
 
-__all__ = ["await_end", "still_there"]
+from cluster_app.bench.pipeline import WrongValue
+
+__all__ = ["await_end", "cpu_s_of", "still_there"]
 
 
 def still_there(pids: Iterable[int]) -> list[int]:
@@ -22,11 +24,16 @@ def still_there(pids: Iterable[int]) -> list[int]:
     return alive
 
 
-def await_end(pid: int, within_s: float) -> bool:
-    """Whether the process ended in time."""
+def cpu_s_of(pid: int) -> float:
+    """CPU seconds that a process has taken since it began, user and system time of all its threads."""
+    taken = psutil.Process(pid).cpu_times()
+    return float(taken.user + taken.system)
+
+
+def await_end(pid: int, within_s: float) -> None:
+    """Wait until the process has ended. Raises WrongValue when it has not in time."""
     deadline = time.monotonic() + within_s
     while still_there([pid]):
         if time.monotonic() > deadline:
-            return False
+            raise WrongValue(f"process {pid} is still there after {within_s:g} s")
         time.sleep(0.02)
-    return True

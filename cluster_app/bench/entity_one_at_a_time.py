@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from cluster_app.bench.counters import check_counted
-from cluster_app.bench.latency import Latency, one_at_a_time
-from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+from cluster_app.bench.cpu_clock import cpu_clock
+from cluster_app.bench.latency import LatencyAndCost, one_at_a_time
+from cluster_app.bench.ray_instance import run_side
 from entities.catalog import Counter
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 WARM_UP = 200  # messages
 
 
-def measure(cluster: Any, messages: int) -> Latency:
-    """Send `messages` to one counter, each once the last is answered."""
+def measure(cluster: Any, messages: int) -> LatencyAndCost:
+    """Send `messages` to one counter, each once the last is answered; CPU of this process and the runner's."""
     remote = cluster.entity(Counter, "one").increment.remote
 
     def call(by: int) -> Any:
         return remote(by).result()
 
     one_at_a_time(call, WARM_UP, before=0)
-    latency = one_at_a_time(call, messages, before=WARM_UP)
+    clock = cpu_clock(cluster.status().runners[0].pid)
+    latency = one_at_a_time(call, messages, before=WARM_UP, cpu_clock=clock)
     check_counted(cluster, messages + WARM_UP)
     return latency
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray with one runner."""
-    asked = json.loads(arguments[0])
-    with fresh_ray(), fresh_cluster() as cluster:
-        latency = measure(cluster, asked["messages"])
-    print(json.dumps(latency._asdict()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure, cluster=True)

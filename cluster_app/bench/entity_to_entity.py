@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from cluster_app.bench.asker import ASKED, Asker
 from cluster_app.bench.counters import check_counted
 from cluster_app.bench.latency import Latency, latency_of
 from cluster_app.bench.pipeline import check_value
-from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+from cluster_app.bench.ray_instance import run_side
 from entities.catalog import Counter
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 WARM_UP = 200  # messages
 AT_ONCE = 1_000  # messages per question, so that each question ends long before its deadline
@@ -32,13 +30,5 @@ def measure(cluster: Any, messages: int) -> Latency:
     return latency_of(seconds)
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray with one runner."""
-    asked = json.loads(arguments[0])
-    with fresh_ray(), fresh_cluster() as cluster:
-        latency = measure(cluster, asked["messages"])
-    print(json.dumps(latency._asdict()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure, cluster=True)

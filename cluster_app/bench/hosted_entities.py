@@ -1,22 +1,21 @@
 """Entities with a process of their own that come and go. As a program it prints one JSON line.
 
-It decides what a start is, from sending the first message to its value, and what must not be left behind: processes,
-live entities, lanes, and series of metrics beyond those that the first of them made.
+It decides what a start is, from sending the first message to its value, what it costs, all the CPU time that the
+entity's process has taken by then, and what must not be left behind: processes, live entities, lanes, and series of
+metrics beyond those that the first of them made.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import Any
 
-from cluster_app.bench.departure import await_end, still_there
+from cluster_app.bench.departure import await_end, cpu_s_of, still_there
 from cluster_app.bench.hosted_sum import HostedSum
 from cluster_app.bench.pipeline import WrongValue, check_value
-from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+from cluster_app.bench.ray_instance import run_side
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 TYPE = "HostedSum"
 WARM_UP = 1  # entities
@@ -26,6 +25,7 @@ GONE_S = 30.0  # the longest that one may take to leave
 def measure(cluster: Any, entities: int) -> dict[str, Any]:
     """Start so many, each once the one before has gone."""
     starts_s: list[float] = []
+    cpu_s: list[float] = []
     pids: list[int] = []
     lanes, series = 0, 0
     for number in range(WARM_UP + entities):
@@ -35,19 +35,22 @@ def measure(cluster: Any, entities: int) -> dict[str, Any]:
         elapsed_s = time.perf_counter() - sent_s
         check_value(number, value, 1)
         pid = hosted.pid.remote().result()
+        taken_s = cpu_s_of(pid)
         await_end(pid, GONE_S)
         if number < WARM_UP:
             _await_counted(cluster, WARM_UP)
             lanes, series = _lanes(cluster), _series(cluster)
             continue
         starts_s.append(elapsed_s)
+        cpu_s.append(taken_s)
         pids.append(pid)
     if len(set(pids)) != entities:
         raise WrongValue(f"{entities} entities in {len(set(pids))} processes: not one of its own each")
     _await_counted(cluster, entities + WARM_UP)
     status = cluster.status()
     return {
-        "starts_ms": [start_s * 1e3 for start_s in starts_s],
+        "starts_ms": [s * 1e3 for s in starts_s],
+        "cpu_ms": [s * 1e3 for s in cpu_s],
         "left": {
             "processes": len(still_there(pids)),
             "entities": status.entities.get(TYPE, 0),
@@ -79,13 +82,5 @@ def _await_counted(cluster: Any, entities: int) -> None:
         time.sleep(0.1)
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray with one runner."""
-    asked = json.loads(arguments[0])
-    with fresh_ray(), fresh_cluster() as cluster:
-        measured = measure(cluster, asked["entities"])
-    print(json.dumps(measured))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure, cluster=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from entities import Entity, entity, message
 
 __all__ = ["HostedSum"]
 
-HOSTING: Any = "actor"
 
-
-@entity(hosting=HOSTING, max_idle_time=0.5)
+@entity(hosting="actor", max_idle_time=0.5)
 class HostedSum(Entity):
     """Adds up, in a Ray actor of its own, and leaves soon."""
 

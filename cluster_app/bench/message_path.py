@@ -1,7 +1,7 @@
 """Where the microseconds of a message go: one sender and one runner in one thread, with no transport between.
 
 It decides what belongs to which side, and to which file. ``python -m cluster_app.bench.message_path [MESSAGES]`` prints
-what `docs/performance.md` quotes. CPU seconds, so that other work on the machine matters little.
+the profile in `docs/performance.md`. CPU seconds, so that other work on the machine matters little.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster_app.bench.pipeline import check_value
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
-from cluster_app.coordinator import Routes
 from cluster_app.envelope import Codec
 from cluster_app.exchange import Answer, Parcel, Request, Told
 from cluster_app.grants import Epoch, Lease
 from cluster_app.neighbourhood import Neighbourhood
+from cluster_app.routes import Routes
 from cluster_app.runner import Runner
 from cluster_app.shard import shards_of
 from entities.catalog import Counter
@@ -89,7 +90,7 @@ class Wire:
 
 
 async def measure(messages: int) -> Spent:
-    """Send so many messages twice: once timed, once profiled."""
+    """Send so many messages twice, and check each value: once timed, once profiled. Raises WrongValue."""
     config = ClusterConfig()
     definition = define(Counter)
 
@@ -109,35 +110,41 @@ async def measure(messages: int) -> Spent:
         found,
     )
     grants = dict.fromkeys(shards_of("default", 300), Epoch(1, 1))
-    lease = Lease(1, 1e9, 1, grants, frozenset())
+    lease = Lease(1, 1e9, 1, grants, frozenset(), granted=Epoch(1, 1), since=Epoch(1, 0))
     while runner.apply(lease, time.monotonic()):  # the first only tells it the term
         pass
     wire = Wire(runner)
     client = Client("sender", config, wire, wire, Recorder(), Codec(), time.monotonic, lambda when: None)
     sends = [client.reference(Counter, f"counter-{n}").increment.remote for n in range(ENTITIES)]
 
+    sent = checked = 0
+
     async def run(count: int) -> None:
+        nonlocal sent
         pending: list[EntityResponse[int]] = []
-        for number in range(count):
+        for number in range(sent, sent + count):
             if len(pending) >= IN_FLIGHT:
                 half, pending = pending[: IN_FLIGHT // 2], pending[IN_FLIGHT // 2 :]
                 await settle(half)
             pending.append(sends[number % ENTITIES](1))
         await settle(pending)
+        sent += count
 
     async def settle(replies: list[EntityResponse[int]]) -> None:
+        nonlocal checked
         client.hurry()
         while not all([reply._settled for reply in replies]):
             await wire.carry()
-        for reply in replies:
-            reply.result()
+        for number, reply in enumerate(replies, start=checked):
+            check_value(number, reply.result(), number // ENTITIES + 1)
+        checked += len(replies)
 
     await run(20 * ENTITIES)
     wire.runner_s, began_s = 0.0, time.thread_time()
     await run(messages)
     client.flush()
     whole_s, runner_s = time.thread_time() - began_s, wire.runner_s
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.thread_time)
     profile.enable()
     await run(messages)
     profile.disable()
@@ -155,7 +162,7 @@ def _by_file(stats: pstats.Stats) -> dict[str, float]:
             own[name] += own_s
             continue
         for (caller, _, _), (_, _, for_caller_s, _) in callers.items():
-            own[_name(caller) or "asyncio and pickle"] += for_caller_s
+            own[_name(caller) or "what nobody of ours called"] += for_caller_s
     whole = sum(own.values())
     return {name: spent / whole for name, spent in sorted(own.items(), key=lambda item: -item[1])}
 

@@ -9,17 +9,14 @@ on both alike.
 from __future__ import annotations
 
 import gc
-import json
-import sys
 from typing import Any
 
 from cluster_app.bench.counters import Counters, check_counted, counter_ids
 from cluster_app.bench.cpu_clock import cpu_clock
 from cluster_app.bench.pipeline import WrongValue
-from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+from cluster_app.bench.ray_instance import fresh_cluster, run_side
 
-__all__ = ["main", "measure"]
-
+__all__ = ["measure", "measure_both"]
 
 TURNS = 8  # of each, in a pair
 
@@ -51,17 +48,14 @@ def measure(on: Any, off: Any, pairs: int, messages: int, in_flight: int, entiti
     return measured
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray with two clusters."""
-    asked = json.loads(arguments[0])
+def measure_both(**asked: int) -> dict[str, Any]:
+    """Measure with two fresh clusters on the Ray that is there."""
     with (
-        fresh_ray(),
         fresh_cluster(metrics=True, namespace="metrics-on") as on,
         fresh_cluster(metrics=False, namespace="metrics-off") as off,
     ):
-        measured = measure(on, off, asked["pairs"], asked["messages"], asked["in_flight"], asked["entities"])
-    print(json.dumps(measured))
+        return measure(on, off, **asked)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure_both)

@@ -5,16 +5,14 @@ It decides what belongs to a first message: making the reference as well, since 
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
-from cluster_app.bench.counters import Counters, counter_ids, values_of
+from cluster_app.bench.counters import Counters, check_counted, counter_ids, values_of
 from cluster_app.bench.pipeline import Pace, WrongValue, pipelined
-from cluster_app.bench.ray_instance import fresh_cluster, fresh_ray
+from cluster_app.bench.ray_instance import run_side
 from entities.catalog import Counter
 
-__all__ = ["main", "measure", "one_message_each"]
+__all__ = ["measure", "one_message_each"]
 
 WARM_UP = 1_000  # entities
 
@@ -37,16 +35,9 @@ def measure(cluster: Any, entities: int, in_flight: int) -> Pace:
     activated = cluster.metrics().value("cluster_entity_activations_total", entity_type="Counter")
     if activated != entities + WARM_UP:
         raise WrongValue(f"{activated:.0f} activations of {entities + WARM_UP} entities")
+    check_counted(cluster, entities + WARM_UP)
     return pace
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray with one runner."""
-    asked = json.loads(arguments[0])
-    with fresh_ray(), fresh_cluster() as cluster:
-        pace = measure(cluster, asked["entities"], asked["in_flight"])
-    print(json.dumps(pace._asdict()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure, cluster=True)

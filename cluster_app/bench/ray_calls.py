@@ -6,16 +6,14 @@ it.
 
 from __future__ import annotations
 
-import json
-import sys
 from functools import partial
 from typing import Any
 
 from cluster_app.bench.pipeline import Pace, pipelined
-from cluster_app.bench.ray_instance import fresh_ray
+from cluster_app.bench.ray_instance import run_side
 from cluster_app.bench.sums import Sum, sum_after
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 WARM_UP = 500  # calls
 
@@ -37,13 +35,5 @@ def measure(messages: int, in_flight: int) -> Pace:
     return pace
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray without any process of ours."""
-    asked = json.loads(arguments[0])
-    with fresh_ray():
-        pace = measure(asked["messages"], asked["in_flight"])
-    print(json.dumps(pace._asdict()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure)

@@ -1,23 +1,21 @@
 """One side: raw Ray calls in a closed loop. As a program it prints one JSON line.
 
 It decides what the peer does for its speed. One synchronous actor answers in the order called, so whoever waits for
-the oldest call and then makes another does what so many callers would; `ray.wait`, awaiting in tasks and threads
-were all slower.
+the oldest call and then makes another does what so many callers would. Other ways are `ray.wait`,
+awaiting in tasks, and threads.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections import deque
 from typing import Any
 
 from cluster_app.bench.pipeline import Pace, check_value
-from cluster_app.bench.ray_instance import fresh_ray
+from cluster_app.bench.ray_instance import run_side
 from cluster_app.bench.sums import Sum
 
-__all__ = ["closed_loop_of_calls", "main", "measure"]
+__all__ = ["closed_loop_of_calls", "measure"]
 
 WARM_UP = 500  # calls
 
@@ -51,13 +49,5 @@ def closed_loop_of_calls(get: Any, call: Any, messages: int, in_flight: int, bef
     return Pace(messages, elapsed_s, time.process_time() - cpu_at_start_s)
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray without any process of ours."""
-    asked = json.loads(arguments[0])
-    with fresh_ray():
-        pace = measure(asked["messages"], asked["in_flight"])
-    print(json.dumps(pace._asdict()))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure)

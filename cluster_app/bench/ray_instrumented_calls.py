@@ -1,86 +1,60 @@
 """What instrumenting costs: one actor's calls by a plain handle, an instrumented one, and OpenTelemetry by hand.
 
 It decides what each side does for its calls: the same pipelined calls, every value checked. By hand means what a
-careful user writes: a counter and a histogram of the OpenTelemetry SDK for each call, the latency taken when Ray
-says that the call is done, by the cheapest of Ray's ways to be told its outcome.
+careful user writes, a counter and a histogram of the OpenTelemetry SDK for each call, in one of two ways. On
+completion: the latency is taken when Ray says that the call is done, whoever fetches its value and when, and errors
+are counted; for that Ray fetches and decodes each value a second time. At get: the latency is taken once the value has
+been fetched, which costs the least; it tells nothing of when the call was done, and nothing of an error until somebody
+fetches it.
 
-As a program it prints one JSON object: for each side a list with `calls`, `elapsed_s` and `cpu_s` (of this, the
+As a program it prints one JSON object: for each side a list with `messages`, `elapsed_s` and `cpu_s` (of this, the
 calling process, all its threads) for each round. The sides take turns, and who begins changes from round to round.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from cluster_app.bench.pipeline import WrongValue, pipelined
-from cluster_app.bench.ray_instance import fresh_ray
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+from cluster_app.bench.pipeline import Pace, WrongValue, pipelined
+from cluster_app.bench.ray_hand_instrumented import AtGet
+from cluster_app.bench.ray_instance import run_side
+from cluster_app.bench.sums import Sum, sum_after
 from observe.instruments import LATENCY_EDGES_S
 from observe.metrics import instrument, snapshot
 
-__all__ = ["SIDES", "Round", "main", "measure"]
+__all__ = ["SIDES", "Calls", "OnCompletion", "measure"]
 
 WARM_UP = 500  # calls
 
 
-class Round(NamedTuple):
-    """One side's calls in one round.
+class Calls(NamedTuple):
+    """How a side makes its calls.
 
-    :ivar calls: made, answered and checked.
-    :ivar elapsed_s: from the first call to the last checked value.
-    :ivar cpu_s: processor time of the calling process meanwhile.
+    :ivar send: makes call number n; what stands for it.
+    :ivar values: waits for some calls; their values.
+    :ivar end: takes the number of calls made, and raises WrongValue unless all were counted.
     """
 
-    calls: int
-    elapsed_s: float
-    cpu_s: float
+    send: Callable[[int], Any]
+    values: Callable[[list[Any]], Sequence[Any]]
+    end: Callable[[int], None]
 
 
-class Sum:
-    """Adds up, and returns the sum."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def increment(self, by: int = 1) -> int:
-        """Add `by` and return the sum."""
-        self.value += by
-        return self.value
-
-
-class OpenTelemetryByHand:
-    """A counter and a histogram for each call, as one writes it without this package."""
+class OnCompletion:
+    """A counter and a histogram for each call, by what Ray tells of its completion."""
 
     def __init__(self) -> None:
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import (
-            MetricExporter,
-            MetricExportResult,
-            MetricsData,
-            PeriodicExportingMetricReader,
-        )
-        from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-
-        class Nowhere(MetricExporter):
-            """Takes what is collected, once a minute as is the SDK's default, and keeps the last."""
-
-            def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: Any) -> Any:
-                self.last = metrics_data
-                return MetricExportResult.SUCCESS
-
-            def force_flush(self, timeout_millis: float = 0) -> bool:
-                return True
-
-            def shutdown(self, timeout_millis: float = 0, **_: Any) -> None:
-                """Nothing to end."""
-
         view = View(
             instrument_name="message_latency", aggregation=ExplicitBucketHistogramAggregation(LATENCY_EDGES_S)
         )
-        self._provider = MeterProvider([PeriodicExportingMetricReader(Nowhere())], views=[view])
+        self._provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False, views=[view])
         meter = self._provider.get_meter("by hand")
         self._sent = meter.create_counter("messages_sent", unit="{message}")
         self._latency = meter.create_histogram("message_latency", unit="s")
@@ -104,75 +78,81 @@ class OpenTelemetryByHand:
         return reference
 
 
-def _plain(actor: Any) -> Callable[[int], Any]:
-    return lambda _: actor.increment.remote(1)
+def _get(references: list[Any]) -> Sequence[Any]:
+    import ray
+
+    return ray.get(references)
 
 
-def _instrumented(actor: Any) -> Callable[[int], Any]:
-    wrapped = instrument(actor)
-    return lambda _: wrapped.increment.remote(1)
+def _uncounted(calls: int) -> None:
+    """Nobody counts, or not all are counted by the time that the last value is there."""
 
 
-def _opentelemetry(actor: Any) -> Callable[[int], Any]:
-    by_hand = OpenTelemetryByHand()
-    return lambda _: by_hand.call(actor)
+def _plain(actor: Any) -> Calls:
+    return Calls(lambda _: actor.increment.remote(1), _get, _uncounted)
 
 
-SIDES: dict[str, Callable[[Any], Callable[[int], Any]]] = {
+def _instrumented(actor: Any) -> Calls:
+    before, wrapped = _latencies(), instrument(actor)
+
+    def end(calls: int) -> None:
+        counted = _latencies() - before
+        if counted != calls:
+            raise WrongValue(f"{counted:.0f} latencies after {calls} instrumented calls")
+
+    return Calls(lambda _: wrapped.increment.remote(1), _get, end)
+
+
+def _latencies() -> float:
+    return snapshot().value("cluster_message_latency_seconds", entity_type="Sum", outcome="ok")
+
+
+def _on_completion(actor: Any) -> Calls:
+    by_hand = OnCompletion()
+    return Calls(lambda _: by_hand.call(actor), _get, _uncounted)
+
+
+def _at_get(actor: Any) -> Calls:
+    by_hand = AtGet(actor.increment.remote, _get)
+    return Calls(by_hand.send, by_hand.values, by_hand.end)
+
+
+SIDES: dict[str, Callable[[Any], Calls]] = {
     "plain": _plain,
     "instrumented": _instrumented,
-    "opentelemetry": _opentelemetry,
+    "by hand, on completion": _on_completion,
+    "by hand, at get": _at_get,
 }
-"""By name: takes an actor's handle, returns what makes one call."""
+"""By name: takes an actor's handle, returns how its calls are made."""
 
 
-def measure(sides: Sequence[str], *, calls: int, in_flight: int, rounds: int) -> dict[str, list[Round]]:
+def measure(calls: int, in_flight: int, rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Let the sides take turns with an actor each. Needs a Ray to be there. Raises WrongValue."""
     import ray
 
-    def values(references: list[Any]) -> Sequence[Any]:
-        return ray.get(references)
-
-    before = snapshot().value("cluster_message_latency_seconds", entity_type="Sum", outcome="ok")
-    actors = {side: ray.remote(Sum).options(num_cpus=0).remote() for side in sides}
-    sends = {side: SIDES[side](actor) for side, actor in actors.items()}
+    kind: Any = ray.remote(Sum)
+    sides = {name: side(kind.options(num_cpus=0).remote()) for name, side in SIDES.items()}
     done = dict.fromkeys(sides, 0)
 
-    def run(side: str, count: int) -> Round:
-        first = done[side] + 1
-        done[side] += count
-        cpu_s = time.process_time()
-        pace = pipelined(sends[side], values, lambda n: n + first, messages=count, in_flight=in_flight)
-        return Round(count, pace.elapsed_s, time.process_time() - cpu_s)
-
-    for side in sides:
-        run(side, WARM_UP)
-    measured: dict[str, list[Round]] = {side: [] for side in sides}
-    for number in range(rounds):
-        turn = number % len(sides)
-        for side in (*sides[turn:], *sides[:turn]):
-            measured[side].append(run(side, calls))
-    if "instrumented" in sides:
-        counted = (
-            snapshot().value("cluster_message_latency_seconds", entity_type="Sum", outcome="ok") - before
+    def run(name: str, count: int) -> Pace:
+        before, side = done[name], sides[name]
+        done[name] += count
+        return pipelined(
+            side.send, side.values, partial(sum_after, before), messages=count, in_flight=in_flight
         )
-        if counted != done["instrumented"]:
-            raise WrongValue(f"{counted:.0f} latencies after {done['instrumented']} instrumented calls")
+
+    names = list(sides)
+    for name in names:
+        run(name, WARM_UP)
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            measured[name].append(run(name, calls)._asdict())
+    for name, side in sides.items():
+        side.end(done[name])
     return measured
 
 
-def main(arguments: list[str]) -> None:
-    """Measure with the JSON object in the first argument, in a fresh Ray: calls, in_flight, rounds, maybe sides."""
-    asked = json.loads(arguments[0])
-    with fresh_ray():
-        measured = measure(
-            asked.get("sides", list(SIDES)),
-            calls=asked["calls"],
-            in_flight=asked["in_flight"],
-            rounds=asked["rounds"],
-        )
-    print(json.dumps({side: [each._asdict() for each in rounds] for side, rounds in measured.items()}))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_side(measure)

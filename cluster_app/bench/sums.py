@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 __all__ = ["AsyncSum", "Sum", "sum_after"]
 
 
@@ -27,6 +29,10 @@ class AsyncSum:
         """Add `by` and return the sum."""
         self.value += by
         return self.value
+
+    async def pid(self) -> int:
+        """The process it is in."""
+        return os.getpid()
 
 
 def sum_after(before: int, number: int) -> int:

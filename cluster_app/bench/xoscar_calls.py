@@ -1,7 +1,8 @@
 """One side: xoscar calls to an actor in another process. As a program it prints one JSON line.
 
 It decides what the peer does for its speed: `gather` of plain calls, or xoscar's explicit batch with a batch handler
-as its users write it; either way two lots of half the number in flight, which was faster than one lot of all.
+as its users write it; either way two lots of half the number in flight, so that one is
+under way while the other is looked at.
 """
 
 from __future__ import annotations

@@ -6,16 +6,16 @@ It decides what of a status is shown to people. It starts nothing: where no clus
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster_app.commands.connection import Address, Json, Namespace, joined, quiet_stdout
-from cluster_app.status import ClusterStatus
+from cluster_app.commands.screen import screen
+from cluster_app.status import ClusterStatus, TelemetryStatus
 
 __all__ = ["down", "status"]
-
-WIDE = 140  # where nobody's terminal says otherwise: ids are to be read whole
 
 
 def status(address: Address = None, namespace: Namespace = "cluster_app", as_json: Json = False) -> None:
@@ -25,10 +25,7 @@ def status(address: Address = None, namespace: Namespace = "cluster_app", as_jso
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
-        console = Console()
-        if not console.is_terminal:
-            console.width = WIDE
-        _show(found, console)
+        _show(found, screen())
 
 
 def down(address: Address = None, namespace: Namespace = "cluster_app") -> None:
@@ -60,5 +57,23 @@ def _show(found: ClusterStatus, console: Console) -> None:
     for name, count in sorted(found.entities.items()):
         live.add_row(name, f"{count:,}")
     console.print(live)
+    if found.telemetry:
+        console.print(_telemetry(found.telemetry))
     if found.singletons:
         console.print(f"singletons: {', '.join(found.singletons)}", highlight=False)
+
+
+def _telemetry(states: list[TelemetryStatus]) -> Table:
+    shown = Table("telemetry of node", "by", "to", "last left", "failed since", "dropped", "why")
+    for state in states:
+        at = state.last_success_unix_s
+        shown.add_row(
+            state.node_id,
+            state.exporter,
+            state.endpoint,
+            "never" if at is None else f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}",
+            f"{state.failures:,}",
+            f"{state.dropped:,}",
+            state.error,
+        )
+    return shown

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +20,8 @@ from rich.text import Text
 from cluster_app.activity import Activity, activity_between
 from cluster_app.cluster import Cluster
 from cluster_app.commands.connection import Address, Json, Namespace, joined, quiet_stdout
-from cluster_app.commands.service import WIDE
+from cluster_app.commands.ctrl_c import heard_ctrl_c
+from cluster_app.commands.screen import screen
 
 __all__ = ["top"]
 
@@ -44,10 +45,8 @@ def top(
                 print(json.dumps(activity.as_dict()), file=out, flush=True)
                 if once:
                     return
-        console = Console()
+        console = screen()
         if once or not console.is_terminal:
-            if not console.is_terminal:
-                console.width = WIDE
             for activity in intervals:
                 console.print(_picture(activity))
                 if once:
@@ -60,12 +59,14 @@ def top(
 
 
 def _intervals(cluster: Cluster, interval_s: float) -> Iterator[Activity]:
-    since, before = monotonic(), cluster.metrics()
-    while True:
-        sleep(max(0.0, since + interval_s - monotonic()))
-        now, after = monotonic(), cluster.metrics()
-        yield activity_between(before, after, cluster.status(), max(now - since, 1e-9))
-        since, before = now, after
+    with heard_ctrl_c() as check:
+        since, before = monotonic(), cluster.metrics()
+        while True:
+            sleep(max(0.0, since + interval_s - monotonic()))
+            check()
+            now, after = monotonic(), cluster.metrics()
+            yield activity_between(before, after, cluster.status(), max(now - since, 1e-9))
+            since, before = now, after
 
 
 def _picture(activity: Activity) -> Group:

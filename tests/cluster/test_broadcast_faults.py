@@ -195,7 +195,7 @@ def test_who_is_handed_over_before_its_turn_has_failed(memory_cluster: MemoryClu
 
 
 async def _let_go(runner: Any, shards: set[Any]) -> None:
-    runner._let_go(shards)
+    runner._leaving.let_go(shards)
 
 
 def test_a_paused_runner_that_loses_its_shards_says_nothing(memory_cluster: MemoryCluster) -> None:

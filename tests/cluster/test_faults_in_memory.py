@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from cluster_app import ClusterError, Entity, EntityResponse, RunnerUnavailable, entity, message
+from cluster_app import (
+    ActivationFailed,
+    ClusterConfig,
+    ClusterError,
+    Entity,
+    EntityResponse,
+    RunnerUnavailable,
+    entity,
+    message,
+)
 from cluster_app.testing import MemoryCluster
 
 # What has happened, wherever an entity of this process lives: the referee of single activation.
@@ -57,6 +66,7 @@ class Target(Entity):
         return self.epoch
 
 
+T = TypeVar("T", Target, "Guest")
 TARGET = {"entity_type": "faults.Target"}
 
 
@@ -66,9 +76,9 @@ def fresh_journal() -> None:
     journal.clear()
 
 
-def homes(cluster: MemoryCluster, targets: list[Target]) -> dict[str, list[Target]]:
+def homes(cluster: MemoryCluster, targets: list[T]) -> dict[str, list[T]]:
     """The targets by the runner that serves them now."""
-    found: dict[str, list[Target]] = {}
+    found: dict[str, list[T]] = {}
     routes = cluster._memory._service[0].coordinator.routes()
     assert routes is not None
     for target in targets:
@@ -122,6 +132,85 @@ def test_a_killed_runners_pending_replies_end(memory_cluster: MemoryCluster) -> 
     memory_cluster.clock.advance(4.5)
     assert errors_of(kept) == [None] * len(kept)
     check_counts(memory_cluster, 20 + len(targets), Counter(RunnerUnavailable=len(lost)))
+
+
+@entity(name="faults.Frail", max_idle_time=None)
+class Frail(Entity):
+    """Comes to life as long as it may."""
+
+    may_live = True
+
+    def __init__(self) -> None:
+        if not Frail.may_live:
+            raise RuntimeError("not again")
+
+    @message(idempotent=True)
+    async def hold(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def test_what_has_run_under_a_killed_runner_may_have_run_whatever_comes_then(
+    memory_cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idempotent message is sent again and fails before it begins there: that it has not run would be untrue."""
+    frail = memory_cluster.entity(Frail, "x")
+    began: EntityResponse[None] = frail.hold.remote(5.0)
+    memory_cluster.clock.settle()
+    monkeypatch.setattr(Frail, "may_live", False)
+    for runner in memory_cluster.status().runners:
+        memory_cluster.kill(runner.id)
+    never: EntityResponse[None] = frail.hold.remote(5.0)
+    memory_cluster.clock.advance(1.0)
+    errors = errors_of([began, never])
+    assert [type(error) for error in errors] == [ActivationFailed, ActivationFailed]
+    assert [error.may_have_run for error in errors if isinstance(error, ClusterError)] == [True, False]
+
+
+@entity(name="faults.Guest", max_idle_time=1.0)
+class Guest(Entity):
+    """Notes in the journal when it comes and goes."""
+
+    def __init__(self) -> None:
+        journal.append((self.address.id, "came", self.epoch))
+
+    async def on_deactivate(self, reason: str) -> None:
+        journal.append((self.address.id, "went", reason))
+
+    @message(idempotent=True)
+    def hit(self) -> tuple[int, int]:
+        return self.epoch
+
+
+def test_nothing_comes_to_life_on_a_runner_that_wakes_up_after_its_lease(
+    memory_cluster: MemoryCluster,
+) -> None:
+    """It stood still while messages came and its shards went elsewhere: it looks for its lease before it takes them."""
+    guests = [memory_cluster.entity(Guest, str(n)) for n in range(20)]
+    memory_cluster.register(Guest)
+    sleeper = sorted(homes(memory_cluster, guests))[0]
+    memory_cluster.pause(sleeper)
+    replies: list[EntityResponse[tuple[int, int]]] = [guest.hit.remote() for guest in guests]
+    memory_cluster.clock.advance(2 * ClusterConfig().lease_s)
+    memory_cluster.resume(sleeper)
+    memory_cluster.clock.advance(1.0)
+    epochs = {str(n): reply.result() for n, reply in enumerate(replies)}
+    assert {name: epoch for name, what, epoch in journal if what == "came"} == epochs
+    assert len([what for _, what, _ in journal if what == "came"]) == len(guests)
+
+
+def test_a_runner_whose_lease_has_ended_lets_nobody_go(memory_cluster: MemoryCluster) -> None:
+    """An entity's last words could be written over its next life's: while suspended it stays, and lost it says none."""
+    guests = [memory_cluster.entity(Guest, str(n)) for n in range(20)]
+    for guest in guests:
+        guest.hit.remote().result(10)
+    sleeper = sorted(homes(memory_cluster, guests))[0]
+    asleep = {str(guests.index(guest)) for guest in homes(memory_cluster, guests)[sleeper]}
+    memory_cluster.pause(sleeper)
+    memory_cluster.clock.advance(2 * ClusterConfig().lease_s)
+    memory_cluster.resume(sleeper)
+    memory_cluster.clock.advance(5.0)
+    went = {name for name, what, _ in journal if what == "went"}
+    assert went == {str(n) for n in range(20)} - asleep
 
 
 def test_new_messages_succeed_after_a_kill(memory_cluster: MemoryCluster) -> None:
@@ -237,9 +326,9 @@ def test_a_paused_runner_publishes_nothing_after_its_lease(memory_cluster: Memor
     victim, survivor = sorted(by_home)
     other = by_home[survivor][0]
     other_id = str(other)
-    held: list[EntityResponse[Any]] = [target.hold.remote(2.0) for target in by_home[victim]]
+    held: list[EntityResponse[Any]] = [target.hold.remote(2.0) for target in by_home[victim][1:]]
     telling: list[EntityResponse[Any]] = [
-        target.hold_then_tell.remote(2.0, other_id.partition("/")[2]) for target in by_home[victim]
+        by_home[victim][0].hold_then_tell.remote(2.0, other_id.partition("/")[2])
     ]
     memory_cluster.clock.settle()
     epochs = {target: target.ticket for target in by_home[victim]}
@@ -254,6 +343,29 @@ def test_a_paused_runner_publishes_nothing_after_its_lease(memory_cluster: Memor
     assert len(epochs) == len(by_home[victim])
     metrics = memory_cluster.metrics()
     assert metrics.value("cluster_handler_duration_seconds", **TARGET, method="hold", outcome="ok") == 0
+
+
+def test_a_runner_that_wakes_without_its_shards_serves_again_what_it_is_then_given(
+    memory_cluster: MemoryCluster,
+) -> None:
+    """The handlers that it gives up wait for its lease; only they are cancelled. What was sent by then is given up."""
+    targets = targets_of(memory_cluster)
+    victim = sorted(homes(memory_cluster, targets))[0]
+    mine = homes(memory_cluster, targets)[victim]
+    held: list[EntityResponse[Any]] = [target.hold.remote(1.0) for target in mine]
+    behind: list[EntityResponse[Any]] = [target.hit.remote(1) for target in mine]
+    memory_cluster.clock.settle()
+    memory_cluster.pause(victim)
+    memory_cluster.clock.advance(10.0)
+    memory_cluster.resume(victim)
+    memory_cluster.clock.advance(10.0)
+    assert all(isinstance(error, RunnerUnavailable) for error in errors_of(held))
+    assert all(isinstance(error, RunnerUnavailable) for error in errors_of(behind))
+    assert homes(memory_cluster, targets)[victim] == mine
+    assert {target.hit.remote(2).done() for target in mine} == {False}
+    again: list[EntityResponse[Any]] = [target.hit.remote(3) for target in mine]
+    memory_cluster.clock.advance(1.0)
+    assert errors_of(again) == [None] * len(mine)
 
 
 def test_epochs_only_grow(memory_cluster: MemoryCluster) -> None:

@@ -333,7 +333,7 @@ def forge(taster: Taster, name: str) -> OutgoingMessage:
     kind = type(genuine.kind)(genuine.kind.of, "times")
     kind.names = ("poison.Taster", name)
     client._counted.append(kind)
-    client.register(genuine.kind.of.definition, False, lambda _: None)
+    client.types.register(genuine.kind.of.definition, False, lambda _: None)
     return OutgoingMessage(genuine.address, client, kind, genuine.slot, None)
 
 

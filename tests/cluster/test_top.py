@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -115,6 +117,25 @@ def test_top_tells_programs_of_every_interval_until_ctrl_c(
     assert rates == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ctrl_c_that_falls_into_a_destructor_ends_top_all_the_same(
+    steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There Python prints the KeyboardInterrupt and forgets it."""
+
+    class Interrupted:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupt() -> None:
+        Interrupted()
+
+    steps.todo += [lambda: None, interrupt, lambda: pytest.fail("goes on")]
+    assert cli.run(["top", "--json"]) == 130
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_top_shows_people_tables(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal: once, wide enough to be read whole; an id is never taken for markup."""
     steps.todo.append(lambda: drive(steps.cluster, "[red]a", 30))
@@ -128,7 +149,7 @@ def test_top_leaves_the_terminal_as_it_was(steps: Steps, monkeypatch: pytest.Mon
     """It draws on a screen of its own, and Ctrl-C gives screen and cursor back."""
     terminal = io.StringIO()
     monkeypatch.setattr(
-        top, "Console", lambda: Console(file=terminal, force_terminal=True, width=140, height=40)
+        top, "screen", lambda: Console(file=terminal, force_terminal=True, width=140, height=40)
     )
     steps.todo += [lambda: drive(steps.cluster, "a", 5)] * 2
     assert cli.run(["top"]) == 130

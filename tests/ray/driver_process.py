@@ -55,6 +55,11 @@ class DriverProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def terminate(self) -> int:
+        """End it with SIGTERM; its exit status."""
+        self._process.terminate()
+        return self._process.wait(30)
+
     def end(self) -> None:
         """Let it close its connection and end."""
         assert self._process.stdin is not None

@@ -32,7 +32,7 @@ def main() -> None:
         references = [wrapped.large.remote() for _ in range(3)]
         deadline = time.monotonic() + 30
         while (ended := snapshot().value("cluster_message_latency_seconds", outcome="ok")) < len(references):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, list(snapshot())
             time.sleep(0.01)
         places = [get_object_locations([each])[each]["node_ids"] for each in references]
         print(

@@ -38,6 +38,11 @@ class AbandonedTally(Tally):
 
 
 @entity(max_idle_time=None)
+class ToldTally(Tally):
+    """Its driver is told to end."""
+
+
+@entity(max_idle_time=None)
 class SummedTally(Tally):
     """Several processes send to it."""
 

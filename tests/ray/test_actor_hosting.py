@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from cluster_app import (
     ActivationFailed,
@@ -24,11 +26,13 @@ from cluster_app import (
     entity,
     message,
 )
+from cluster_app.process_start import process_start
 from cluster_app.ray_annex import actor_name
 from entities import EntityAddress
 from tests.conftest import Counts
 from tests.ray.seen import seen
 from tests.ray.test_kill_agent import agent_pid
+from tests.ray.unloadable import Unloadable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -204,8 +208,6 @@ def test_a_killed_process_is_lost_and_the_next_one_meets_it_dead(
     assert diary.binding.remote().result(timeout_s=20) == "leather"
     assert diary.weigh.remote(b"x" * 20_000_000).result(timeout_s=20) == 20_000_000
     assert len(diary.fill.remote(20_000_000).result(timeout_s=20)) == 20_000_000
-    import ray
-
     assert diary.weigh.remote(ray.put(b"y" * 5_000_000)).result(timeout_s=20) == 5_000_000
     assert dict(file_cluster.states(LongDiary)) == {str(tmp_path / "long"): {"met_alive": False}}
 
@@ -278,6 +280,7 @@ def test_eight_come_and_go_and_nothing_is_left(file_cluster: Cluster) -> None:
         (Giant, RunnerNotRegistered, "num_gpus=8"),
         (Stranger, RunnerNotRegistered, "runtime"),
         (Stillborn, ActivationFailed, "nothing to live on"),
+        (Unloadable, ActivationFailed, "cannot be loaded in its process: .*no such library here"),
     ],
 )
 def test_a_process_that_cannot_hold_its_entity_is_told_of_in_time(
@@ -313,6 +316,28 @@ def test_a_process_is_seen_to_its_end_through_the_death_of_its_agent(
     seen(file_cluster, lambda status: not status.entities.get("BriefDiary"), within_s=5)
     third, met_alive = diary.look.remote().result(timeout_s=20)
     assert third != second and not met_alive
+
+
+def test_a_process_that_only_has_the_pid_by_now_is_neither_admitted_nor_killed(
+    file_cluster: Cluster, namespace: str
+) -> None:
+    """An owner that stood still may ask late: it names when the process was started."""
+    (runner,) = file_cluster.status().runners
+    agent: Any = ray.get_actor(f"agent-{runner.node_id}", namespace=namespace)
+
+    def admit(process: str, pid: int, started: int) -> Any:
+        return ray.get(agent.admit.remote(f"{runner.id}/{process}", pid, started, runner.node_id))
+
+    with subprocess.Popen(["sleep", "60"]) as stranger, subprocess.Popen(["sleep", "60"]) as own:
+        assert not admit("before-it", stranger.pid, process_start(stranger.pid) - 1)
+        ray.get(agent.bury.remote(f"{runner.id}/before-it", 0.0))
+        assert not admit("before-it", stranger.pid, process_start(stranger.pid)), "it was given up"
+        assert stranger.poll() is None
+
+        assert admit("itself", own.pid, process_start(own.pid))
+        ray.get(agent.bury.remote(f"{runner.id}/itself", 0.0))
+        assert own.wait(timeout=5) == -signal.SIGKILL
+        stranger.kill()
 
 
 def test_a_killed_runner_takes_its_entities_processes_along(own_ray_cluster: Cluster, tmp_path: Path) -> None:

@@ -133,12 +133,13 @@ def test_a_reply_that_is_not_there_in_time_is_a_timeout(plain: Any) -> None:
 
 
 def test_a_killed_actor_is_an_unavailable_runner(plain: Any) -> None:
-    """Both the call that was running when it died and the one that came later."""
+    """Both the call that was running when it died and the one that came later: a kill is asked for, and not awaited."""
     waiting = plain.wait.remote()
     ray.get(plain.take.remote(0), timeout=30)
     ray.kill(plain)
-    for reference in (waiting, plain.take.remote(0)):
-        error = raised_by(reference)
+    errors = [raised_by(waiting)]
+    errors.append(raised_by(plain.take.remote(0)))
+    for error in errors:
         assert isinstance(error, ActorDiedError)
         assert classify(error) == "RunnerUnavailable"
         assert may_have_run(error)

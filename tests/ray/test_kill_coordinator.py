@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+import ray
 
 from cluster_app import Cluster, Entity, RunnerUnavailable, entity, message
+from cluster_app.ray_calls import COORDINATOR, find_actor
+from cluster_app.routes import read_routes
 from cluster_app.status import ClusterStatus
 from tests.conftest import Counts
 from tests.ray.seen import seen
@@ -101,6 +104,20 @@ def test_messages_go_on_and_a_new_term_follows(file_cluster: Cluster, asking: Th
     assert counts.of("cluster_errors_total", entity_type="Signalman") == 0
     assert counts.of("cluster_redeliveries_total", entity_type="Signalman") == 0
     counts.check_invariants("Signalman")
+
+
+def test_a_question_under_way_is_answered_by_the_next_coordinator(
+    file_cluster: Cluster, namespace: str
+) -> None:
+    """Nobody has to notice first that it was lost, which takes Ray up to two seconds."""
+    coordinator = find_actor(COORDINATOR, namespace)
+    known = read_routes(ray.get(coordinator.routes.remote(-1), timeout=10)).version
+    held = coordinator.routes.remote(known)
+    before = kill_coordinator(file_cluster)
+    now = read_routes(ray.get(held, timeout=20))
+    after = seen(file_cluster, lambda status: follows(before, status), within_s=20)
+    assert now.version > known
+    assert after.coordinator.term == before.coordinator.term + 1
 
 
 def test_a_new_type_waits_for_the_next_coordinator(file_cluster: Cluster) -> None:

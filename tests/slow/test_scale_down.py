@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.source import ROOT
+from tests.other_process import seen_by
+from tests.telemetry.receiver import Receiver
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def saw() -> dict[str, Any]:
+def receiver() -> Iterator[Receiver]:
+    """Where both nodes' metrics go."""
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+def saw(receiver: Receiver) -> dict[str, Any]:
     """What a driver on two nodes saw."""
-    with tempfile.TemporaryDirectory(
-        prefix="r", ignore_cleanup_errors=True
-    ) as folder:  # its sockets want a short name
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        run = subprocess.run(
-            [sys.executable, "-m", "tests.slow.two_nodes"],
-            cwd=ROOT,
-            # Its head must not be what `ray.init()` finds elsewhere on this machine.
-            env={**environment, "RAY_TMPDIR": folder},
-            capture_output=True,
-            text=True,
-            timeout=170,
-        )
-    told = [line for line in run.stdout.splitlines() if line.startswith("SAW ")]
-    assert told, run.stdout[-2000:] + run.stderr[-4000:]
-    found: dict[str, Any] = json.loads(told[0].removeprefix("SAW "))
-    return found
+    exporting = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+    return seen_by("tests.slow.two_nodes", within_s=170, RAY_metrics_report_interval_ms="1000", **exporting)
 
 
 def test_a_node_in_use_is_busy_for_ray(saw: dict[str, Any]) -> None:
@@ -66,6 +60,13 @@ def test_nothing_that_was_counted_there_is_lost_or_counted_twice(saw: dict[str, 
     }
 
 
+def test_on_rays_own_pages_its_counts_are_shown_once(saw: dict[str, Any]) -> None:
+    """Its series go with its agent, and the head's do not grow by them: a rate would see a burst that never was."""
+    head, worker = saw["received, by Ray"]
+    assert head + worker == 80 and worker > 0
+    assert saw["given up, by Ray"] == [head, 0]
+
+
 def test_a_crowd_brings_it_back(saw: dict[str, Any]) -> None:
     """More entities than `crowded_entities`: it has a runner again, is busy again, and counts go on exactly."""
     assert saw["taken back"] == 2
@@ -87,5 +88,30 @@ def test_a_drained_node_is_empty_until_it_is_taken_back(saw: dict[str, Any]) -> 
     """Its shards move with reason drain and its agent goes as well; the node that is left cannot be drained."""
     assert saw["drained"] == saw["by drain"] > 0
     assert "no other node could take the shards of node" in saw["refusal"]
-    assert saw["undrained"]["sent"] == saw["undrained"]["received"] == 80 + 400 + 200 + 10 + 10
+    assert saw["undrained"]["sent"] == saw["undrained"]["received"] == 80 + 400 + 200 + 10 + 10 + 4
     assert (saw["undrained"]["errors"], saw["undrained"]["lost"]) == (0, 0)
+
+
+def test_an_entity_with_a_process_of_its_own_has_it_where_its_shard_is(saw: dict[str, Any]) -> None:
+    """There is room on either node, and so each process is on its runner's."""
+    assert [process for _, process in saw["lodgings"]] == [runner for runner, _ in saw["lodgings"]]
+    assert len({runner for runner, _ in saw["lodgings"]}) == 2 and len(saw["lodgings"]) == 4
+
+
+def test_at_the_collector_the_sum_over_nodes_counts_an_account_that_moved_once(
+    saw: dict[str, Any], receiver: Receiver
+) -> None:
+    """The node told it before it went; the head, which has it in its own sum now, does not tell it again."""
+    assert len(receiver.resources) == 2
+    accounts = {(point.node, point.start_ns) for point in receiver.points if point.kind != "gauge"}
+    assert len(accounts) > 2, "the one node came back with a new one"
+    for name, expected in (
+        ("cluster_messages_sent_total", saw["undrained"]["sent"]),
+        ("cluster_messages_received_total", saw["undrained"]["received"]),
+    ):
+        last: dict[Any, float] = {}
+        for point in sorted(receiver.points, key=lambda point: point.at_ns):
+            if point.name == name:
+                # A node that comes back begins anew, with a start of its own.
+                last[point.series, point.start_ns] = point.value
+        assert sum(last.values()) == expected

@@ -5,8 +5,8 @@ A process can be in one Ray only, and the session's has one node.
 
 from __future__ import annotations
 
-import json
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import cluster_app
 from cluster_app import Cluster, ClusterConfig, DrainRefused, Entity, entity, message
 from cluster_app.ray_calls import actor_names
-from cluster_app.shard import shards_of
+from cluster_app.shard import ShardId, shard_number, shards_of
 from cluster_app.shard_map import assign
 from cluster_app.status import ClusterStatus
+from tests.other_process import tell
 from tests.ray.seen import seen
 
 IDLE_NODE_S = 5.0  # long enough for a runner that has just started to be found and used
@@ -37,6 +38,29 @@ class Guest(Entity):
     @message
     def go(self) -> None:
         self.deactivate()
+
+
+@entity(hosting="actor", max_idle_time=None)
+class Lodger(Entity):
+    @message
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+
+def lodgings(cluster: Cluster) -> list[tuple[str, str]]:
+    """Of two entities of each runner that have a process of their own: the runner's node and the process's."""
+    status = seen(cluster, settled, within_s=60)
+    nodes = {runner.id: runner.node_id for runner in status.runners}
+    owners = assign(shards_of("default", 300), dict.fromkeys(nodes, 1.0))
+    ids: dict[str, list[str]] = {node: [] for node in nodes.values()}
+    for number in range(100):
+        owner = owners[ShardId("default", shard_number("Lodger", f"lodger-{number}", 300))]
+        ids[nodes[owner]].append(f"lodger-{number}")
+    return [
+        (node, cluster.entity(Lodger, entity_id).node.remote().result(timeout_s=60))
+        for node, named in ids.items()
+        for entity_id in named[:2]
+    ]
 
 
 def greet(cluster: Cluster, number: int) -> list[Guest]:
@@ -65,6 +89,14 @@ def until(condition: Callable[[], Any], within_s: float = 60.0) -> Any:
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come true"
     return found
+
+
+def _received(node: dict[str, Any]) -> int:
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    counts = [line for line in lines if line.startswith("ray_cluster_messages_received_total{")]
+    return sum(int(float(line.rpartition(" ")[2])) for line in counts)
 
 
 @ray.remote(num_cpus=0)
@@ -107,6 +139,12 @@ def main() -> dict[str, Any]:
         prefix = f"runner-{worker[:8]}-"
         return [name for name in actor_names("cluster_app") if name.startswith(prefix) or worker in name]
 
+    def shown_by_ray() -> list[int]:
+        """The messages that entities have received, by Ray's own metrics pages: of the head, and of the worker."""
+        nodes = {node["NodeID"]: node for node in ray.nodes()}  # type: ignore[no-untyped-call]  # not annotated
+        head = next(node_id for node_id in nodes if node_id != worker)
+        return [_received(nodes[node_id]) for node_id in (head, worker)]
+
     saw: dict[str, Any] = {}
     config = ClusterConfig(idle_node_s=IDLE_NODE_S, crowded_entities=50)
     with cluster_app.connect(config=config) as cluster:
@@ -117,10 +155,12 @@ def main() -> dict[str, Any]:
         saw["shards there"] = next(r.shards for r in both.runners if r.node_id == worker)
 
         see_off(guests)
+        saw["received, by Ray"] = until(lambda: sum(shown := shown_by_ray()) == 80 and shown)
         until(lambda: not staff_there())
         saw["given up idle_ms"] = until(lambda: idle_ms() >= 1500 and idle_ms())
         saw["runner left"] = [r.node_id != worker for r in cluster.status().runners]
         saw["given up"], saw["given up again"] = counted(), counted()
+        saw["given up, by Ray"] = until(lambda: not (shown := shown_by_ray())[1] and shown)
 
         guests = greet(cluster, 200)
         crowd = seen(cluster, lambda s: len(s.runners) == 2, within_s=60)
@@ -156,6 +196,7 @@ def main() -> dict[str, Any]:
         cluster.undrain(worker[:12])
         seen(cluster, lambda s: {r.node_id for r in s.runners if r.shards} > {worker}, within_s=60)
         greet(cluster, 10)
+        saw["lodgings"] = lodgings(cluster)
         saw["undrained"] = counted()
         cluster.shutdown()
     ray.shutdown()
@@ -164,4 +205,4 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print("SAW " + json.dumps(main()))
+    tell(main())

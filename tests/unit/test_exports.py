@@ -10,7 +10,14 @@ import pytest
 
 from tests.source import SourceModule, source_modules
 
-PUBLIC = ("cluster_app", "cluster_app.testing", "entities", "entities.catalog", "observe.metrics")
+PUBLIC = (
+    "cluster_app",
+    "cluster_app.testing",
+    "entities",
+    "entities.catalog",
+    "observe.metrics",
+    "observe.telemetry",
+)
 """The modules a user imports from; all others are internal."""
 
 MODULES = source_modules()

@@ -17,8 +17,11 @@ RAY_FILES_BY_REASON: dict[str, str] = {}
 """Files that import Ray although they are not called ray_*.py, each with the reason why it has to be so."""
 
 PURE = {
+    "cluster_app.attention",
     "cluster_app.coordinator",
     "cluster_app.coordinator_config",
+    "cluster_app.drains",
+    "cluster_app.ended_processes",
     "cluster_app.envelope",
     "cluster_app.grants",
     "cluster_app.handoff",
@@ -28,6 +31,7 @@ PURE = {
     "cluster_app.ledger",
     "cluster_app.outbound_lane",
     "cluster_app.roster",
+    "cluster_app.roster_changes",
     "cluster_app.runner_record",
     "cluster_app.shard",
     "cluster_app.shard_map",
@@ -97,10 +101,29 @@ def test_the_protocol_is_pure() -> None:
     assert edges + [line for module in pure for line in imported(module, IMPURE_MODULES)] == []
 
 
-@pytest.mark.parametrize("public", ["entities.catalog", "observe.metrics", "cluster_app.testing"])
+@pytest.mark.parametrize(
+    "public", ["entities.catalog", "observe.metrics", "observe.telemetry", "cluster_app.testing"]
+)
 def test_what_needs_no_ray_loads_no_ray(public: str) -> None:
     """Entities, their metrics and the test kit load neither Ray nor OpenTelemetry."""
     program = f"import sys, {public}; print(*sorted({FOREIGN_TO_ENTITIES!r} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.split()) == (0, []), ran.stderr
+
+
+def test_the_process_of_an_entity_loads_little_before_its_first_message() -> None:
+    """Each such process pays for what it loads: no class of settings, no sending, no telemetry."""
+    spared = {
+        "cloudpickle",
+        "cluster_app.client",
+        "cluster_app.config",
+        "cluster_app.ray_reporter",
+        "observe.tracing",
+        "opentelemetry",
+        "pydantic",
+        "sqlite3",
+    }
+    program = f"import sys, cluster_app.ray_entity; print(*sorted({spared!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.split()) == (0, []), ran.stderr
 

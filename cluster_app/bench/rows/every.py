@@ -12,6 +12,9 @@ from cluster_app.bench.rows.new_entities import NEW_ENTITIES
 from cluster_app.bench.rows.one_at_a_time import ONE_AT_A_TIME
 from cluster_app.bench.rows.overhead import OVERHEAD
 from cluster_app.bench.rows.pipelined import PIPELINED
+from cluster_app.bench.rows.simulated import SIMULATED
+from cluster_app.bench.rows.telemetry import TELEMETRY
+from cluster_app.bench.rows.tracing import TRACING
 
 __all__ = ["EVERY"]
 
@@ -21,8 +24,11 @@ EVERY: tuple[Benchmark, ...] = (
     ONE_AT_A_TIME,
     ENTITY_TO_ENTITY,
     OVERHEAD,
+    TRACING,
     INSTRUMENT,
     NEW_ENTITIES,
     IDLE_ENTITIES,
     HOSTED,
+    TELEMETRY,
+    SIMULATED,
 )

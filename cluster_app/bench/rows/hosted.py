@@ -16,6 +16,8 @@ __all__ = ["HOSTED", "measure"]
 
 OURS, RAW, LEFT = "hosted entity", "raw Ray actor", "left behind"
 START = "ms to the first value"
+OURS_CPU, RAW_CPU = "hosted entity's process", "raw Ray actor's process"
+CPU = "ms of CPU until the first value"
 
 
 def _says(line: Mapping[str, Any]) -> str:
@@ -32,6 +34,8 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
     columns = {
         OURS: Column(START, [start for line in rounds[ours.name] for start in line["starts_ms"]]),
         RAW: Column(START, [start for line in rounds[raw.name] for start in line["starts_ms"]]),
+        OURS_CPU: Column(CPU, [ms for line in rounds[ours.name] for ms in line["cpu_ms"]]),
+        RAW_CPU: Column(CPU, [ms for line in rounds[raw.name] for ms in line["cpu_ms"]]),
         LEFT: Column("left", [float(sum(line["left"].values())) for line in rounds[ours.name]]),
     }
     figures = [
@@ -42,6 +46,14 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
             AtMost(1.1, 1.0),
             OURS,
             RAW,
+        ),
+        Figure(
+            "CPU of the process until its first value, against a raw Ray actor's",
+            columns[OURS_CPU].median / columns[RAW_CPU].median,
+            "times",
+            None,
+            OURS_CPU,
+            RAW_CPU,
         ),
         Figure(
             f"processes, entities, lanes and series left after {asked['entities']} hosted entities",

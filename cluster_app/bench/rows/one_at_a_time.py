@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cluster_app.bench.benchmark import Benchmark, Size
+from cluster_app.bench.column import Column
 from cluster_app.bench.figure import AtMost, Figure
 from cluster_app.bench.report import Report
 from cluster_app.bench.rounds import Stage
@@ -25,9 +26,13 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
         asked["rounds"],
     )
     columns = latencies(rounds)
+    columns |= {
+        f"{name} CPU": Column("µs of CPU per message", [float(line["cpu_us"]) for line in lines])
+        for name, lines in rounds.items()
+    }
     ours, peer = "entities p50", "raw Ray p50"
     raw_us = columns[peer].median
-    figure = Figure(
+    latency = Figure(
         "p50 of one message at a time, against raw Ray",
         columns[ours].median / raw_us,
         "times",
@@ -36,7 +41,16 @@ def measure(asked: Mapping[str, int], stage: Stage) -> Report:
         peer,
         fair=raw_us <= RAW_REFERENCE_US,
     )
-    return Report("one-at-a-time", asked, columns, [figure], rounds)
+    our_cpu, peer_cpu = "entities CPU", "raw Ray CPU"
+    cost = Figure(
+        "CPU of both processes per message one at a time, against raw Ray",
+        columns[our_cpu].median / columns[peer_cpu].median,
+        "times",
+        None,
+        our_cpu,
+        peer_cpu,
+    )
+    return Report("one-at-a-time", asked, columns, [latency, cost], rounds)
 
 
 ONE_AT_A_TIME = Benchmark(

@@ -18,17 +18,39 @@ LINES: dict[str, dict[str, Any]] = {
     "entity_messages": {"messages": 9_000, "elapsed_s": 0.1, "cpu_s": 0.1},
     "ray_calls": {"messages": 400, "elapsed_s": 0.1, "cpu_s": 0.1},
     "ray_instrumented_calls": {
-        name: [{"calls": 10, "elapsed_s": 0.1, "cpu_s": 0.1}]
-        for name in ("plain", "instrumented", "opentelemetry")
+        name: [{"messages": 10, "elapsed_s": 0.1, "cpu_s": 0.1}]
+        for name in ("plain", "instrumented", "by hand, on completion", "by hand, at get")
     },
     "metrics_on_off": {"on_us": [10.0, 11.0], "off_us": [9.9, 10.9]},
-    "idle_entities": {"bytes_each": 900.0, "among_few_us": 9.0, "among_many_us": 9.5},
+    "tracing_on_off": {
+        **{name: [10.0, 11.0] for name in ("none_us", "off_us", "ratio_off_us", "percent_us")},
+        "all_us": [50.0],
+        "share": 0.01,
+    },
+    "idle_entities": {
+        "bytes_each": 900.0,
+        "among_few": [{"messages": 1_000_000, "cpu_s": 9.0}],
+        "among_many": [{"messages": 1_000_000, "cpu_s": 9.5}],
+    },
     "plain_objects": {"bytes_each": 90.0},
     "entity_to_entity": {"p50_us": 50.0, "p99_us": 90.0},
-    "hosted_entities": {"starts_ms": [900.0], "left": {"processes": 0}},
-    "ray_actor_starts": {"starts_ms": [890.0]},
+    "hosted_entities": {"starts_ms": [900.0], "cpu_ms": [440.0], "left": {"processes": 0}},
+    "ray_actor_starts": {"starts_ms": [890.0], "cpu_ms": [400.0]},
+    "ray_collectors": {
+        "healthy": [100.0],
+        "absent": [101.0],
+        "slow": [99.0],
+        "refusing": [98.0],
+        "agent_percent": [1.5],
+    },
 }
-LATENCY = {"messages": 10, "p50_us": 900.0, "p99_us": 1_000.0}
+LINES["simulated_cluster"] = {
+    **{name: 0.3 for name in ("lose_s", "join_s", "longest_tick_s")},
+    "changes_bytes": 200_000,
+    "routes_bytes": 2_000_000,
+    "rest": {"cpu_s_per_s": 0.05},
+}
+LATENCY = {"messages": 10, "p50_us": 900.0, "p99_us": 1_000.0, "cpu_us": 1_200.0}
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
-"""The peers' own loops: they keep as many in flight as they may, and check each value. No Ray, no other process."""
+"""The peers' own loops: they keep as many in flight as they may, and check each value. No Ray."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import deque
 
 import pytest
 
+from cluster_app.bench.departure import await_end
 from cluster_app.bench.lots import two_lots
 from cluster_app.bench.pipeline import WrongValue
 from cluster_app.bench.ray_closed_loop import closed_loop_of_calls
+from cluster_app.bench.ray_hand_instrumented import AtGet
 
 
 def test_raw_calls_in_a_closed_loop_are_checked_in_order() -> None:
@@ -89,3 +93,25 @@ def test_a_lot_that_lacks_a_value_is_no_lot() -> None:
 
     with pytest.raises(WrongValue, match="5 messages, but 4 values"):
         asyncio.run(two_lots(lot, 5, in_flight=10, before=0))
+
+
+def test_calls_by_hand_at_get_are_counted_when_made_and_timed_when_fetched() -> None:
+    """One of each per call, or there is no figure; values come as they were fetched."""
+    by_hand = AtGet(lambda by: by + 1, lambda references: [reference * 10 for reference in references])
+    sent = [by_hand.send(number) for number in range(3)]
+    assert by_hand.values(sent) == [20, 20, 20]
+    by_hand.end(3)
+
+    forgotten = AtGet(lambda by: by, list)
+    forgotten.send(0)
+    with pytest.raises(WrongValue, match="after 1 calls"):
+        forgotten.end(1)
+
+
+def test_a_process_that_does_not_leave_in_time_ends_the_measurement() -> None:
+    """What is started next would be measured beside it."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        with pytest.raises(WrongValue, match=f"process {process.pid} is still there after 0 s"):
+            await_end(process.pid, within_s=0)
+        process.communicate("\n")
+    await_end(process.pid, within_s=30)

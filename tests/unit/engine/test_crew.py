@@ -162,6 +162,38 @@ def test_nothing_starts_and_no_step_runs_while_the_gate_is_closed() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_outlasts_the_right_to_run_is_told_when_it_may_leave(kept: bool) -> None:
+    """The gate closes within a step: the handler has ended, and whoever asked hears of it later, or never."""
+
+    async def main() -> None:
+        gate = Gate()
+        stage = Stage(gate)
+
+        def close(_: Any) -> str:
+            gate.until = float("-inf")
+            return "at once"
+
+        async def wait_and_close(_: Any) -> str:
+            await asyncio.sleep(0)
+            gate.until = float("-inf")
+            return "late"
+
+        handlers: list[tuple[Callable[..., Any], str]] = [(close, "at once"), (wait_and_close, "late")]
+        for handler, value in handlers:
+            job = stage.start(handler)
+            await turns()
+            assert stage.finished == []
+            assert job.task is not None
+            if not kept:
+                job.task.cancel()
+            gate.open()
+            await turns()
+            assert stage.finished.pop() == (value if kept else asyncio.CancelledError)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, ValueError])
 @pytest.mark.parametrize("late", [False, True])
 def test_whatever_a_handler_raises_ends_its_own_message_only(kind: type[BaseException], late: bool) -> None:

@@ -5,6 +5,8 @@ The model drives a single pair of lanes exchange by exchange.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from cluster_app.ended_lanes import EndedLanes
 from cluster_app.envelope import Codec, read_messages
 from cluster_app.exchange import Answer, Parcel, Request
 from cluster_app.inbound_lane import InboundLane
@@ -39,6 +42,10 @@ class Kind:
     """All that a lane asks of a kind of message."""
 
     names = ("Ledger", "put")
+
+    @property
+    def real(self) -> Kind:
+        return self
 
 
 KIND = Kind()
@@ -199,6 +206,163 @@ class LanePair(RuleBasedStateMachine):
 
 TestLanePair = LanePair.TestCase
 TestLanePair.settings = MODEL
+
+
+# -- lanes that are swept
+
+
+class SweptLanes(RuleBasedStateMachine):
+    """A sender whose runner forgets its lane now and then, over the same wire; it begins a new lane when it hears so.
+
+    Nothing here may run twice, so what was in flight on a lane that was forgotten ends, and is not sent again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count()
+        self.waiting: deque[EntityResponse[Any]] = deque()
+        self.begin()
+        self.lanes: dict[int, InboundLane] = {}
+        self.ended_lanes = EndedLanes()
+        self.sent = 0
+        self.under_way = 0  # frames not answered: a sender has two at most
+        self.requests: list[Request] = []
+        self.answers: list[tuple[Request, Answer]] = []
+        self.accepted: list[int] = []
+        self.running: list[tuple[Delivery, int]] = []
+        self.fates: dict[int, str] = {}
+
+    def begin(self) -> None:
+        """A lane of a later number; what had not left goes first."""
+        self.out = OutboundLane("sender", next(self.numbers), "one", max_messages=2, max_bytes=1_000_000)
+        self.out.queue.extend(self.waiting)
+        self.waiting.clear()
+        self.under_way = 0
+
+    def ask(self, parcel: Parcel | None, resume: bool = False) -> None:
+        lane = self.out.number
+        self.requests.append(Request("sender", lane, parcel, self.out.acknowledged, resume, wait_s=1.0))
+
+    def end(self, number: int, fate: str) -> None:
+        assert number not in self.fates
+        self.fates[number] = fate
+
+    def arrives(self, request: Request) -> None:
+        lane = self.lanes.get(request.lane)
+        if lane is None:
+            if not self.ended_lanes.lets_begin(request):
+                self.answers.append((request, Answer(-1, 0)))
+                return
+            lane = self.lanes[request.lane] = InboundLane("sender", request.lane, Codec())
+        lane.acknowledge(request.acknowledged)
+        if request.parcel is not None:
+            for due, _ in lane.offer(read_messages(request.parcel.data), ()):
+                for position, args in enumerate(due.arguments):
+                    assert args is not None
+                    taken = delivery(lane, due.first + position)
+                    lane.unanswered[due.first + position] = taken
+                    self.accepted.append(args[0])
+                    self.running.append((taken, args[0]))
+        lane.publish()
+        answer = Answer(lane.received, lane.published, lane.take(resume=request.resume))
+        self.answers.append((request, answer))
+
+    def told(self, request: Request, answer: Answer) -> None:
+        if request.lane != self.out.number:
+            return
+        if request.parcel is not None:
+            self.under_way = max(0, self.under_way - 1)
+        if answer.received < 0:
+            for message in self.out.in_flight.values():
+                self.end(message.args[0], "may have run")
+            self.waiting.extend(self.out.queue)
+            self.begin()
+            return
+        self.out.received(answer.received)
+        for frame, _ in self.out.answered(answer.parcels):
+            sequences = frame.sequences or range(frame.first, frame.first + len(frame.values))
+            for sequence, value in zip(sequences, frame.values, strict=True):
+                message = self.out.in_flight.pop(sequence)
+                assert message.args == (value,)
+                self.end(value, "ok")
+
+    @rule(count=st.integers(1, 4))
+    def send(self, count: int) -> None:
+        """Messages join the queue; a frame leaves if fewer than two are under way."""
+        for _ in range(count):
+            self.out.queue.append(numbered(self.sent))
+            self.sent += 1
+        if self.under_way < 2 and (made := self.out.frame(0.0, 30.0, 0)) is not None:
+            self.under_way += 1
+            self.ask(made[0])
+
+    @precondition(lambda self: not self.under_way and self.out.next_frame)
+    @rule()
+    def poll(self) -> None:
+        """The sender asks for answers."""
+        self.ask(None)
+
+    @precondition(lambda self: self.out.next_frame)
+    @rule()
+    def resume(self) -> None:
+        """Exchanges failed: all that is not known to have arrived is sent again."""
+        again = list(self.out.unreceived)
+        for parcel in again:
+            self.ask(parcel, resume=True)
+        if not again:
+            self.ask(None, resume=True)
+
+    @precondition(lambda self: self.requests)
+    @rule(which=index, again=st.booleans())
+    def request_arrives(self, which: int, again: bool) -> None:
+        """Any request, perhaps not for the last time."""
+        which %= len(self.requests)
+        self.arrives(self.requests[which] if again else self.requests.pop(which))
+
+    @precondition(lambda self: self.answers)
+    @rule(which=index)
+    def answer_arrives(self, which: int) -> None:
+        """Any answer."""
+        self.told(*self.answers.pop(which % len(self.answers)))
+
+    @precondition(lambda self: self.answers)
+    @rule(which=index)
+    def answer_is_lost(self, which: int) -> None:
+        """It never arrives."""
+        self.answers.pop(which % len(self.answers))
+
+    @precondition(lambda self: self.running)
+    @rule(which=index)
+    def handler_ends(self, which: int) -> None:
+        """Any handler, in any order."""
+        ended, number = self.running.pop(which % len(self.running))
+        cast(InboundLane, ended.origin).answer(ended, number, None)
+
+    @precondition(lambda self: self.lanes)
+    @rule(which=index, others=st.sampled_from([0, 20_000]))
+    def sweep(self, which: int, others: int) -> None:
+        """The runner has not heard of a lane for long: it forgets it, and many of other senders."""
+        number = sorted(self.lanes)[which % len(self.lanes)]
+        del self.lanes[number]
+        self.ended_lanes.add(("sender", number))
+        for other in range(others):
+            self.ended_lanes.add((f"sender {other}", 0))
+        self.ended_lanes.swept()
+
+    @invariant()
+    def nothing_runs_twice_and_nothing_overtakes(self) -> None:
+        """Whatever was forgotten: what was let in is in the order in which it was sent, each once."""
+        assert self.accepted == sorted(set(self.accepted))
+
+    @invariant()
+    def what_ended_well_was_let_in(self) -> None:
+        """A value comes from a handler."""
+        accepted = set(self.accepted)
+        assert all(number in accepted for number, fate in self.fates.items() if fate == "ok")
+
+
+TestSweptLanes = SweptLanes.TestCase
+TestSweptLanes.settings = MODEL
 
 
 # -- refusals and restarted streams

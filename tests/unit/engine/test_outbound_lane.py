@@ -36,6 +36,11 @@ class Kind:
     """What is counted together."""
 
     names = ("Type", "method")
+    trace = None
+
+    @property
+    def real(self) -> Kind:
+        return self
 
 
 def queued(lane: OutboundLane, contents: list[Packed]) -> list[int]:

@@ -141,11 +141,13 @@ class Field:
                 ended.set()
 
         def accept() -> None:
-            hosted = self.host.hosted(kind)
+            hosted = self.host.live.hosted(kind)
             assert hosted is not None
             delivery = Delivery(Origin(), 0, hosted.messages[method], "one", args, float("inf"), clock.now)
-            living = hosted.live.get("one") or self.host.activate(hosted, "one", 0, (1, 1), clock.now)
-            assert self.host.accept(delivery, living) is None
+            living = hosted.live.get("one") or self.host.activator.activate(
+                hosted, "one", 0, (1, 1), clock.now
+            )
+            assert self.host.turns.accept(delivery, living) is None
 
         self.loop.call_soon_threadsafe(accept)
         self._ended.append(ended)
@@ -177,7 +179,7 @@ class Field:
         self.done()
 
         async def flush() -> None:
-            self.host.flush()
+            self.host.live.flush()
 
         asyncio.run_coroutine_threadsafe(flush(), self.loop).result(30)
         return self.counted()

@@ -17,6 +17,7 @@ from entities.declaration import define
 from entities.delivery import Delivery
 from entities.errors import RunnerNotRegistered
 from entities.host import EntityHost
+from observe.exponential import ExponentialTotal
 from observe.recorder import Recorder
 
 
@@ -39,7 +40,7 @@ class FakeAnnex:
         self.buried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.burials = 0
 
-    async def open(self) -> None:
+    async def open(self, trace: str | None = None) -> None:
         await self.opened
 
     async def hindrance(self) -> str | None:
@@ -115,29 +116,29 @@ class Stage:
         sender = Sender()
 
         def send() -> None:
-            hosted = self.host.hosted("Giant")
+            hosted = self.host.live.hosted("Giant")
             assert hosted is not None
             now = self.loop.time()
-            activation = hosted.live.get("x") or self.host.activate(hosted, "x", 0, (1, 1), now)
+            activation = hosted.live.get("x") or self.host.activator.activate(hosted, "x", 0, (1, 1), now)
             delivery = Delivery(sender, 0, hosted.messages["stand"], "x", (), now + timeout_s, now)
-            assert self.host.accept(delivery, activation) is None
+            assert self.host.turns.accept(delivery, activation) is None
 
         self.run(send)
         return sender
 
     @property
     def live(self) -> int:
-        return self.host.live()["Giant"]
+        return self.host.live.counts()["Giant"]
 
     def counted(self, name: str) -> float:
-        """The sum of a counter, over all labels."""
-        self.host.flush()
-        points = self.host._recorder.totals().items()
-        return sum(
-            value if isinstance(value, int | float) else sum(value[0])
-            for (of, _), value in points
-            if of == name
-        )
+        """The sum of a counter, or how much a histogram has counted, over all labels."""
+        self.host.live.flush()
+        total = 0.0
+        for (of, _), value in self.host._recorder.totals().items():
+            if of == name:
+                assert not isinstance(value, ExponentialTotal)
+                total += sum(value[0]) if isinstance(value, tuple) else value
+        return total
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_who_asks_to_stay_on_a_shard_that_leaves_has_to_go(stage: Stage) -> None
     (annex,) = stage.annexes
     stage.run(lambda: annex.opened.set_result(None))
     stage.clock.advance(10.1)
-    assert stage.run(lambda: stage.host.let_go_shards(lambda group, shard: True, "handoff")) == []
+    assert stage.run(lambda: stage.host.deactivator.let_go_shards(lambda group, shard: True, "handoff")) == []
     stage.run(lambda: annex.left.set_result(Left(3.0, "")))
     assert annex.asked_to_leave == ["idle", "handoff"] and annex.burials == 1
     stage.run(lambda: annex.buried.set_result(None))
@@ -248,7 +249,7 @@ def test_a_shard_that_leaves_does_not_wait_for_a_process_that_never_comes(stage:
     """Its messages go along unstarted, and its place is free as soon as there is surely no process."""
     waiting = stage.send(60.0)
     (annex,) = stage.annexes
-    unstarted = stage.run(lambda: stage.host.let_go_shards(lambda group, shard: True, "handoff"))
+    unstarted = stage.run(lambda: stage.host.deactivator.let_go_shards(lambda group, shard: True, "handoff"))
     assert len(unstarted) == 1 and waiting.answers == []
     stage.clock.advance(0.3)
     assert annex.burials == 1

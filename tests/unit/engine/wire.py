@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, cast
 from cluster_app import Entity, message
 from cluster_app.client import Client
 from cluster_app.config import ClusterConfig
-from cluster_app.coordinator import Routes
+from cluster_app.ended_lanes import EndedLanes
 from cluster_app.envelope import Codec, MessageFrame, Packed, read_messages
 from cluster_app.exchange import Answer, Connection, Request, RunnerGone, RunnerUnreachable, Told
 from cluster_app.grants import Epoch
 from cluster_app.inbound_lane import InboundLane
+from cluster_app.routes import Routes
 from cluster_app.shard import ShardId, shard_number, shards_of
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery
@@ -75,6 +76,7 @@ class FakeRunner:
         self.serving: set[ShardId] = set()
         self.opened: list[Delivery] = []
         self.lanes: dict[tuple[str, int], InboundLane] = {}
+        self.ended_lanes = EndedLanes()
         self.at_once = True
 
     def exchange(self, request: Request, told: Told) -> None:
@@ -86,7 +88,7 @@ class FakeRunner:
         key = (request.sender, request.lane)
         lane = self.lanes.get(key)
         if lane is None:
-            if request.parcel is None or request.parcel.number >= 2 or request.acknowledged:
+            if not self.ended_lanes.lets_begin(request):
                 return Answer(-1, 0)
             lane = self.lanes[key] = InboundLane(request.sender, request.lane, Codec())
         lane.acknowledge(request.acknowledged)
@@ -96,6 +98,7 @@ class FakeRunner:
                 self.world.cancelled.append(_number(cancelled))
         if request.close:
             del self.lanes[key]
+            self.ended_lanes.add(key)
             return Answer(lane.received, lane.published)
         if request.parcel is not None:
             frame = read_messages(request.parcel.data)
@@ -114,8 +117,10 @@ class FakeRunner:
             zip(frame.kind, frame.ids, frame.arguments, strict=True)
         ):
             extra = frame.extras.get(position)
-            if extra is not None and extra.packed is not None:
-                args, _ = Codec().unpack(Packed(extra.packed, attachments))
+            if extra is not None:
+                args = extra.arguments
+                if extra.packed is not None:
+                    args, _ = Codec().unpack(Packed(extra.packed, attachments))
             assert args is not None
             name, method = frame.kinds[kind]
             sequence, stream = frame.first + position, extra.stream if extra is not None else 0
@@ -174,6 +179,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.now_s = 1000.0
+        self.chance = 0.5
         self.alarms: list[float] = []
         self.requests: list[OnTheWay] = []
         self.answers: list[OnTheWay] = []
@@ -188,7 +194,15 @@ class World:
         self.registrations: list[Callable[[BaseException | None], None]] = []
         self.recorder = Recorder()
         self.client = Client(
-            "sender", self.config, self, self, self.recorder, Codec(), self.clock, self.alarms.append
+            "sender",
+            self.config,
+            self,
+            self,
+            self.recorder,
+            Codec(),
+            self.clock,
+            self.alarms.append,
+            chance=lambda: self.chance,
         )
         self.sent = 0
 

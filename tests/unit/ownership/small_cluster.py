@@ -22,7 +22,8 @@ class SmallCluster:
     def __init__(self, config: CoordinatorConfig = CONFIG) -> None:
         self.config = config
         self.kv = MemoryKeyValue()
-        self.roster = Roster(self.kv, "test")
+        self.roster = Roster(self.kv, "test")  # to look at
+        self.rosters: dict[Coordinator, Roster] = {}
         self.leaderships: dict[Coordinator, Leadership] = {}
         self.now = 0.0
 
@@ -30,14 +31,24 @@ class SmallCluster:
         """A coordinator of the next term, with the default group."""
         leadership = Leadership(self.kv, "test", LEADERSHIP_S, "incarnation")
         assert leadership.claim(self.now) is not None
-        coordinator = Coordinator(self.config, leadership, self.roster.read(), self.now)
+        roster = Roster(self.kv, "test")
+        term = leadership.require(self.now)
+        coordinator = Coordinator(self.config, leadership, roster.take_over(term), self.now)
+        self.rosters[coordinator] = roster
         coordinator.add_group("default", self.now)
         self.leaderships[coordinator] = leadership
         return coordinator
 
-    def runner(self, name: str) -> Tenure:
-        """A runner that has not said anything yet, on a node of its own."""
-        return Tenure(name, f"node-of-{name}", guard_s=self.config.guard_s, pid=7)
+    def runner(self, name: str, *groups: str, weight: float = 1.0) -> Tenure:
+        """A runner that has not said anything yet, on a node of its own that may serve these pinned groups."""
+        return Tenure(
+            name,
+            f"node-of-{name}",
+            guard_s=self.config.guard_s,
+            pid=7,
+            weight=weight,
+            groups=frozenset(groups),
+        )
 
     def renew(self, runner: Tenure, coordinator: Coordinator) -> TenureChange:
         """One renewal, answered and applied."""
@@ -46,8 +57,7 @@ class SmallCluster:
     def write_roster(self, coordinator: Coordinator) -> None:
         """Write, confirm, go on; raises AssertionError when leadership is not confirmed."""
         writes = coordinator.roster_writes()
-        for write in writes:
-            self.roster.write(write)
+        self.rosters[coordinator].write(writes)
         assert self.leaderships[coordinator].confirm(self.now)
         coordinator.roster_written(writes, self.now)
 

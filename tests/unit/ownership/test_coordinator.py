@@ -54,7 +54,7 @@ def test_no_grant_leaves_before_the_runner_is_on_the_roster() -> None:
     assert coordinator.roster_writes() == [RosterWrite("a", entry)]
     assert not coordinator.has_news(runner.renewal())
     cluster.write_roster(coordinator)
-    assert cluster.roster.read() == {"a": entry}
+    assert cluster.roster.entries() == {"a": entry}
     assert coordinator.roster_writes() == []
     assert coordinator.has_news(runner.renewal())
     assert cluster.renew(runner, coordinator).granted.keys() == set(SHARDS)
@@ -122,7 +122,7 @@ def test_a_runner_proven_dead_is_replaced_without_any_wait() -> None:
         ("lost", "ok", 0.0)
     }
     cluster.write_roster(coordinator)
-    assert cluster.roster.read().keys() == {"b"}
+    assert cluster.roster.entries().keys() == {"b"}
     assert [view.runner_id for view in coordinator.runners()] == ["b"]
 
 
@@ -186,6 +186,45 @@ def test_a_runner_that_comes_back_too_late_loses_what_it_had() -> None:
     cluster.serve(coordinator, silent, heir)
     assert silent.grants.keys() == had.keys()
     assert all(silent.grants[shard] > heir_epoch for shard, heir_epoch in had.items())
+
+
+def test_a_runner_that_comes_and_goes_waits_longer_each_time() -> None:
+    """Its share would move twice each time: after the first loss it gets it back at once, then after 2 leases, 4, 8."""
+    cluster = SmallCluster()
+    coordinator = cluster.coordinator()
+    steady, flapping = cluster.runner("a"), cluster.runner("b")
+    cluster.serve(coordinator, steady, flapping)
+    share = set(flapping.grants)
+    for leases in (0, 2, 4, 8):
+        cluster.pass_time(2 * CONFIG.lease_s, coordinator, steady)
+        assert steady.grants.keys() == set(SHARDS)
+        cluster.serve(coordinator, steady, flapping)
+        if leases:
+            cluster.pass_time(leases * CONFIG.lease_s - 0.25, coordinator, steady, flapping)
+            assert flapping.grants == {}
+            assert flapping.valid(cluster.now)
+            cluster.pass_time(0.25, coordinator, steady, flapping)
+        assert flapping.grants.keys() == share
+    cluster.pass_time(CONFIG.forget_s, coordinator, steady, flapping)
+    cluster.pass_time(2 * CONFIG.lease_s, coordinator, steady)
+    cluster.serve(coordinator, steady, flapping)
+    assert flapping.grants.keys() == share  # what was long ago is forgotten
+
+
+def test_a_runner_that_comes_and_goes_does_not_wait_when_it_is_needed() -> None:
+    """Without anybody else it gets the shards at once, and if the others go while it waits, soon."""
+    cluster = SmallCluster()
+    coordinator = cluster.coordinator()
+    steady, flapping = cluster.runner("a"), cluster.runner("b")
+    cluster.serve(coordinator, steady, flapping)
+    for _ in range(2):
+        cluster.pass_time(2 * CONFIG.lease_s, coordinator, steady)
+        cluster.serve(coordinator, steady, flapping)
+    assert flapping.grants == {}
+    coordinator.proven_dead("a", cluster.now)
+    cluster.write_roster(coordinator)
+    cluster.serve(coordinator, flapping)
+    assert flapping.grants.keys() == set(SHARDS)
 
 
 def test_a_silent_runner_without_an_heir_resumes() -> None:
@@ -318,7 +357,7 @@ def test_a_new_term_grants_nothing_while_a_runner_of_the_roster_may_obey_the_old
     cluster.now = OLD_LEASES_END
     cluster.serve(new, heir)
     assert heir.grants.keys() == set(SHARDS)
-    assert cluster.roster.read().keys() == {"b"}
+    assert cluster.roster.entries().keys() == {"b"}
 
 
 def test_proof_of_death_ends_the_wait_of_a_new_term() -> None:
@@ -365,7 +404,7 @@ def test_what_was_taken_from_a_runner_is_not_believed_by_the_next_term() -> None
     cluster.pass_time(4.0, old, heir)
     old.renew(silent.renewal(), cluster.now)  # the answer is lost
     cluster.write_roster(old)
-    assert cluster.roster.read()["a"].since > max(had.values())
+    assert cluster.roster.entries()["a"].since > max(had.values())
     new = cluster.coordinator()
     cluster.renew(silent, new)
     assert cluster.renew(silent, new).revoked == had
@@ -510,7 +549,7 @@ def test_what_is_kept_about_lost_runners_is_bounded() -> None:
     coordinator.proven_dead("b", cluster.now)
     cluster.pass_time(CONFIG.forget_s + LEASE_ENDS + 0.25, coordinator, heir)
     assert [view.runner_id for view in coordinator.runners()] == ["c"]
-    assert coordinator._ended == {}
+    assert len(coordinator._ended) == 0
     assert coordinator._ledger._versions.keys() == coordinator._ledger._grants.keys() == {"c"}
 
 

@@ -35,6 +35,8 @@ class World:
         self.head = "node-0"
         self.drained: set[str] = set()
         self.draining: set[str] = set()
+        self.groups: dict[str, set[str]] = {}
+        self.ending: set[str] = set()  # those of the drained that are about to be taken away
         self.started = 0
         self.staffing = Staffing(
             runners_per_node, idle_node_s=idle_node_s, crowded_entities=1000, crowded_busy=0.7
@@ -62,6 +64,8 @@ class World:
                 {name: tuple(node.runners) for name, node in self.nodes.items()},
                 views,
                 self.drained,
+                self.groups,
+                self.ending,
             )
         )
         for command in commands:
@@ -251,6 +255,25 @@ def test_a_drained_node_is_kept_without_runners() -> None:
     assert world.pass_time(30) == []
 
 
+def test_nothing_is_started_on_a_node_that_is_about_to_be_taken_away() -> None:
+    """Neither an agent that somebody wants, nor the head's own; what is there ends as on a drained node."""
+    world = World()
+    world.look()
+    world.drained.add("node-1")
+    world.ending.add("node-1")
+    world.nodes["node-1"].runners.clear()
+    assert world.pass_time(2) == [Command("retire", "node-1")]
+    world.staffing.want("node-1")
+    assert world.pass_time(30) == []
+    world.drained.add("node-0")
+    world.ending.add("node-0")
+    world.nodes["node-0"].runners.clear()
+    world.nodes["node-0"].agent = False
+    assert world.pass_time(30) == []
+    world.ending.remove("node-0")  # what was to end it has changed its mind
+    assert world.look() == [Command("agent", "node-0")]
+
+
 def test_the_last_node_for_runners_is_never_given_up() -> None:
     """With the head drained a worker stays, idle or not; one that was given up is taken back."""
     world = given_up(World())
@@ -258,6 +281,19 @@ def test_the_last_node_for_runners_is_never_given_up() -> None:
     world.nodes["node-0"].runners.clear()
     assert world.look() == [Command("agent", "node-1"), Command("runner", "node-1")]
     assert world.pass_time(10 * IDLE_S) == []
+
+
+def test_the_last_node_for_a_pinned_group_is_never_given_up() -> None:
+    """Nobody else could serve it: of two such nodes one goes; with the other drained, the one comes back."""
+    world = World(nodes=4)
+    world.groups = {"node-1": {"gpu"}, "node-2": {"gpu"}}
+    world.pass_time(IDLE_S + 5)
+    assert world.staffed == ["node-0", "node-2"]
+    assert world.pass_time(10 * IDLE_S) == []
+    world.drained.add("node-2")
+    world.nodes["node-2"].runners.clear()
+    world.pass_time(5)
+    assert world.staffed == ["node-0", "node-1"]
 
 
 def test_a_draining_runner_is_replaced_when_it_has_ended() -> None:

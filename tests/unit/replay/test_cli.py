@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cluster_app import DrainRefused, DrainResult, DrainTimeout, cli
+from cluster_app.status import TelemetryStatus
 from tests.unit.replay import flights
 from tests.unit.replay.fake_cluster import FakeCluster
 
@@ -214,11 +215,15 @@ def test_status_is_told_to_people_as_tables(
         singletons=["Clock"],
         coordinator=SimpleNamespace(pid=10, term=7),
         version="0.1",
+        telemetry=[
+            TelemetryStatus("n1", "otlp_proto_grpc", "http://collector:4317", 0, None, 17, 3, "refused")
+        ],
     )
     monkeypatch.setattr(fake, "status", lambda: status)
     assert cli.run(["status"]) == 0
     out = capsys.readouterr().out
-    for word in ("r1", "NO", "1,234", "Counter", "term 7", "Clock"):
+    told = ("http://collector:4317", "never", "17", "refused")
+    for word in ("r1", "NO", "1,234", "Counter", "term 7", "Clock", *told):
         assert word in out
 
 

@@ -1,0 +1,56 @@
+"""The timers of entities: messages that they send to themselves.
+
+Decides when one is sent, and that none keeps its entity alive: one that only its timers use is idle all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from entities.activation import Activation, Phase
+from entities.idle import IdleWatch
+
+__all__ = ["Timers", "check_timer"]
+
+
+def check_timer(activation: Activation, seconds: float, method: str) -> None:
+    """Raise ValueError for a timer that has no meaning."""
+    if not seconds > 0:
+        raise ValueError(f"every({seconds!r}, {method!r}): seconds above 0")
+    if method not in activation.hosted.definition.messages:
+        raise ValueError(f"every({seconds!r}, {method!r}): {activation} declares no such message")
+
+
+class Timers:
+    """The timers of one host's entities; each ends with its activation."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, idle: IdleWatch) -> None:
+        self._loop = loop
+        self._idle = idle
+
+    def start(self, activation: Activation, seconds: float, send: Callable[[], Any]) -> None:
+        """Send a message every `seconds` for as long as this activation lives, unless the last one is under way.
+
+        :param send: sends it; returns its `EntityResponse`.
+        """
+        pending: list[Any] = []
+
+        def tick() -> None:
+            if activation.phase is Phase.GONE:
+                self._idle.ticking.discard(activation)
+                return
+            self._idle.ticking.add(activation)
+            if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
+                idle = not activation.running and activation.mailbox is None
+                touched_at = activation.touched_at
+                pending[:] = [send()]
+                if idle:  # else it is in use, whoever uses it says until when
+                    pending[0].add_done_callback(lambda _: self._idle.resume(activation, touched_at))
+            self._loop.call_later(seconds, tick, context=blank)
+
+        # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
+        blank = contextvars.Context()
+        self._loop.call_later(seconds, tick, context=blank)
