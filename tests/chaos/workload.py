@@ -113,7 +113,8 @@ class Brief(Recorded):
         return self.done(token)
 
 
-@entity(hosting="actor", max_idle_time=60.0)
+# One process takes what is sent to all: it studies more than one second a second, so it does several things at a time.
+@entity(hosting="actor", max_idle_time=60.0, concurrency=16)
 class Apart(Recorded):
     """Has a process of its own."""
 
