@@ -156,7 +156,13 @@ class Cluster:
         return self._backend.status()
 
     def metrics(self) -> MetricsSnapshot:
-        """Have every live process report, then return the sum of all processes that live or have lived."""
+        """Have every live process report, then return the sum of all processes that live or have lived.
+
+        A process that lives and does not answer, since it stands still or its machine is busy, is waited for two
+        seconds; then `MetricsSnapshot.missing` names it, and a warning is logged.
+
+        :raises ConnectionError: the cluster, or a node's agent, does not answer.
+        """
         self._check_may_block("metrics")
         return self._backend.metrics()
 

@@ -272,8 +272,8 @@ class AgentActor:
             del self._wanted[report.process]
         return self._generation
 
-    async def collect(self, within_s: float = 2.0) -> tuple[Totals, Totals]:
-        """Have every living process of this node report, and return the sum: (totals, gauges)."""
+    async def collect(self, within_s: float = 2.0) -> tuple[list[Totals], list[str]]:
+        """Have every living process of this node report: (totals and gauges, who lives and did not report)."""
         await self.ready()
         self._generation += 1
         mine = self._generation
@@ -282,14 +282,14 @@ class AgentActor:
                 wanted.set_result(None)
         self._wanted.clear()
         deadline = time.monotonic() + within_s
-        while any(self._reported.get(process, 0) < mine for process in self._agent.processes()):
+        while silent := [name for name in self._agent.processes() if self._reported.get(name, 0) < mine]:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._news.append(news)
             await asyncio.wait([news], timeout=left)
-        return self._agent.totals(), self._agent.gauges()
+        return [self._agent.totals(), self._agent.gauges()], silent
 
     # -- what leaves
 

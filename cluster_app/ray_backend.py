@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,8 @@ from observe.snapshot import MetricsSnapshot
 from observe.totals import merge
 
 __all__ = ["RayBackend"]
+
+_log = logging.getLogger("cluster_app")
 
 _BETWEEN_RUNNERS_S = 10.0  # longer than a lease of the default length and what comes before the next grant
 
@@ -74,8 +77,14 @@ class RayBackend:
         )
 
     def metrics(self) -> MetricsSnapshot:
-        """The sum over all nodes, after every living process has reported."""
-        return MetricsSnapshot(merge(self._ask("collect")))
+        """The sum over all nodes, after every living process has reported; says which have not."""
+        sums, missing = self._ask("collect")
+        if missing:
+            _log.warning(
+                "counts since their last report are missing of: %s (they live, and did not answer in time)",
+                ", ".join(sorted(missing)),
+            )
+        return MetricsSnapshot(merge(sums), tuple(sorted(missing)))
 
     def states(self, type_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """The public attributes of every living entity of a type, by id, chunk by chunk from each runner."""

@@ -279,8 +279,8 @@ class CoordinatorActor:
         return otherwise
 
     @_again
-    async def collect(self) -> list[Totals]:
-        """The counts of all nodes, after every living process has reported."""
+    async def collect(self) -> tuple[list[Totals], list[str]]:
+        """The counts of all nodes, after every living process has reported, and who has not."""
         await self._begun()
         return await self._staff.collect()
 

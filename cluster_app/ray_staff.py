@@ -322,14 +322,20 @@ class RayStaff:
             raise RayError("the head node has no agent")
         await head.adopt.remote(account)
 
-    async def collect(self) -> list[Totals]:
-        """The counts of all nodes, after every living process has reported. TimeoutError: an agent does not answer."""
+    async def collect(self) -> tuple[list[Totals], list[str]]:
+        """The counts of all nodes, after every living process has reported, and who has not.
+
+        :raises TimeoutError: an agent does not answer.
+        """
         sums: list[Totals] = []
+        missing: list[str] = []
         async with self._accounts:
             for name in await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace):
                 if name.startswith("agent-"):
-                    sums.extend(await self._collect_from(name.removeprefix("agent-")))
-        return sums
+                    counted, silent = await self._collect_from(name.removeprefix("agent-"))
+                    sums += counted
+                    missing += silent
+        return sums, missing
 
     async def telemetry(self) -> list[tuple[str, list[ExportStatus]]]:
         """How it goes with each node's exporters, by node; a node whose agent does not answer soon is left out."""
@@ -354,7 +360,7 @@ class RayStaff:
                 return await asyncio.wait_for(getattr(agent, method).remote(), within_s)
         return None
 
-    async def _collect_from(self, node_id: str) -> list[Totals]:
+    async def _collect_from(self, node_id: str) -> tuple[list[Totals], list[str]]:
         for _ in range(100):
             agent = self._agent(node_id)
             if agent is None:
@@ -362,9 +368,10 @@ class RayStaff:
             try:
                 if node_id not in self._welcomed:
                     await self._welcome(node_id)
-                return list(await asyncio.wait_for(agent.collect.remote(), _COLLECT_S))
+                counted, silent = await asyncio.wait_for(agent.collect.remote(), _COLLECT_S)
+                return counted, silent
             except ActorUnavailableError:
                 await asyncio.sleep(0.05)  # it restarts, and goes on from its journal
             except RayError:
                 break
-        return []  # the node is gone
+        return [], []  # the node is gone

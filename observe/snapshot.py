@@ -83,9 +83,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """What had been counted at one moment; it does not change afterwards. Iterates over `Point`."""
+    """What had been counted at one moment; it does not change afterwards. Iterates over `Point`.
+
+    :ivar missing: the processes that live and did not report when they were asked: what they had counted since their
+        report before is not in it. Empty where every count is exact.
+    """
 
     totals: Totals = field(default_factory=Totals)
+    missing: tuple[str, ...] = ()
 
     def value(self, name: str, **labels: object) -> float:
         """Return the sum over the points that match; for a histogram the count of its values.

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
 from cluster_app import Cluster
 from cluster_app.testing import MemoryCluster
-
-if TYPE_CHECKING:
-    from observe.metrics import MetricsSnapshot
+from tests.exact_metrics import exact_metrics
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +73,12 @@ class Counts:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._before: MetricsSnapshot = cluster.metrics()
+        self._before = exact_metrics(cluster)
         self._now = self._before
 
     def refresh(self) -> None:
         """Read the cluster's metrics again."""
-        self._now = self._cluster.metrics()
+        self._now = exact_metrics(self._cluster)
 
     def of(self, name: str, **labels: str) -> float:
         """How much a metric has grown between the start and the last refresh."""

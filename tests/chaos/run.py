@@ -27,6 +27,7 @@ from tests.chaos.history import FileScribe, History, boottime
 from tests.chaos.processes import FOLDER
 from tests.chaos.under_way import UnderWay
 from tests.chaos.workload import BROADCASTS, MIX, SINGLETONS
+from tests.exact_metrics import exact_metrics
 from tests.nodes.several_nodes import several_nodes
 
 __all__ = ["Plan", "Report", "run"]
@@ -203,7 +204,7 @@ def _make(plan: Plan, faults: Faults) -> None:
 def _count(cluster: Cluster, scribe: FileScribe) -> None:
     """Write down the cluster's metrics."""
     at = boottime()
-    for point in cluster.metrics():
+    for point in exact_metrics(cluster):
         scribe.note("counts", at=at, name=point.name, labels=dict(point.labels), value=point.value)
 
 

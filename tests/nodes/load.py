@@ -20,6 +20,7 @@ from entities.errors import ClusterError
 from tests.chaos.checker import check
 from tests.chaos.history import FileScribe, History
 from tests.chaos.violation import Violation
+from tests.exact_metrics import exact_metrics
 from tests.nodes.recorded import folder_of
 
 __all__ = ["Fate", "Load", "violations"]
@@ -153,7 +154,7 @@ class Load:
 def violations(namespace: str, cluster: Cluster) -> list[Violation]:
     """What is wrong with all that was recorded of a cluster, and with its metrics; to be called once, at the end."""
     scribe = FileScribe(folder_of(namespace), "test")
-    for point in cluster.metrics():
+    for point in exact_metrics(cluster):
         scribe.note("counts", name=point.name, labels=dict(point.labels), value=point.value)
     scribe.note("end")
     history = History.read(folder_of(namespace))

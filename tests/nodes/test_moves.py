@@ -12,6 +12,7 @@ import pytest
 
 from cluster_app import Cluster, ClusterConfig, Entity, EntityResponse, entity, message
 from cluster_app.ray_calls import boottime
+from tests.exact_metrics import exact_metrics
 from tests.nodes.load import Load, violations
 from tests.nodes.recorded import Account
 from tests.nodes.several_nodes import SeveralNodes
@@ -166,7 +167,7 @@ def test_a_node_that_joins_under_load_takes_its_share_and_nothing_else_moves(
         print(
             f"joined and settled in {took_s:.1f} s; {newcomer.shards} shards moved; {len(moved)} of 60 entities"
         )
-        metrics = cluster.metrics()
+        metrics = exact_metrics(cluster)
         found = violations(namespace, cluster)
         nodes.remove_node(nodes.node_ids[-1])  # its counts go with it
         assert load.errors() == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,6 +56,15 @@ class DriverProcess:
         """End it with SIGKILL."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop it as SIGSTOP does, and have it go on afterwards."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> int:
         """End it with SIGTERM; its exit status."""

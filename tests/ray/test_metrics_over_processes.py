@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -74,6 +75,25 @@ def test_tracked_blocks_of_connected_processes_arrive(file_cluster: Cluster, dri
     assert counts.of("cluster_message_latency_seconds", **of, outcome="ok") == 8
     assert counts.of("cluster_message_latency_seconds", **of, outcome="error") == 1
     assert counts.of("cluster_errors_total", **of) == 1
+
+
+def test_a_process_that_does_not_answer_is_named(
+    file_cluster: Cluster, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a driver stands still its last counts may be missing: the reading says so, and is exact again after it."""
+    counts = Counts(file_cluster)
+    of = {"entity_type": "TrackedBeforeStanding"}
+    with DriverProcess(namespace) as driver:
+        driver.ask("track", entity_type="TrackedBeforeStanding", count=5)
+        assert file_cluster.metrics().missing == ()
+        with driver.standing_still(), caplog.at_level(logging.WARNING, "cluster_app"):
+            (missing,) = file_cluster.metrics().missing
+        assert [record.getMessage() for record in caplog.records if missing in record.getMessage()]
+        driver.ask("track", entity_type="TrackedBeforeStanding", count=2)
+        assert file_cluster.metrics().missing == ()
+        counts.refresh()
+        assert counts.of("cluster_messages_received_total", **of) == 7
+    assert file_cluster.metrics().missing == ()
 
 
 def test_a_tracked_block_counts_once_however_many_connections_its_process_has(
