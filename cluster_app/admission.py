@@ -125,6 +125,12 @@ class Admission:
             careful=odd.careful,
             behind=behind,
         )
+        # Of those taken as they came, all at once: their code is not one that the others run.
+        for position, trace in frame.traces.items():
+            delivery = lane.unanswered.get(frame.first + position)
+            if delivery is not None and delivery.particulars is None:
+                self._particular(delivery, Extras(trace=trace))
+        self._crew.wake()
 
     # -- from this very process
 
@@ -288,6 +294,8 @@ class _Odd:
         kind = frame.kind[position]
         message = self._kinds[kind]
         extra = frame.extras.get(position)
+        if extra is None and position in frame.traces:
+            extra = Extras(trace=frame.traces[position], arguments=frame.arguments[position] or ())
         mine: tuple[Any, ...] = ()
         if extra is not None and extra.references:
             mine = self._attachments[self._used : self._used + extra.references]

@@ -237,7 +237,7 @@ class Client:
             if not lane.outbound.queue:
                 continue
             if lane.local and self.locally is not None:
-                self.locally.send(lane)
+                self.locally.send(lane, settlement)
             else:
                 idle = lane is answered and not lane.calls
                 self._lanes.send(lane, hurry=hurry or idle)
@@ -346,6 +346,7 @@ class Client:
         lane = self._lanes.of(message)
         if lane is None:
             return
+        lane.cancelled.add(message.flight)
         if lane.local and self._local is not None:
             self._local.call_soon(partial(self._local.cancel, message.flight))
             return

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "AnswerFrame",
-    "Apart",
     "Atoms",
     "Codec",
     "Extras",
@@ -31,12 +30,6 @@ __all__ = [
 
 # Immutable and exact: neither the sender nor the receiver can change what the other sees.
 Atoms = frozenset({int, str, float, bool, type(None), bytes, complex})
-
-
-class Apart(tuple[Any, ...]):
-    """Arguments by position of a message that carries more than these: no plain tuple, so all others need no look."""
-
-    __slots__ = ()
 
 
 class Extras(NamedTuple):
@@ -76,6 +69,7 @@ class MessageFrame(NamedTuple):
     :ivar arguments: for each message its positional arguments; None for one with extras, which have them.
     :ivar timeout_s: seconds that are left to each, for those without one of their own.
     :ivar extras: position to `Extras`.
+    :ivar traces: position to the W3C ``traceparent``, for messages of a trace that have no extras.
     :ivar granted: the latest epoch that the sender knows a shard of this lane's runner to be granted under.
     """
 
@@ -88,6 +82,7 @@ class MessageFrame(NamedTuple):
     arguments: list[tuple[Any, ...] | None]
     timeout_s: float
     extras: dict[int, Extras]
+    traces: dict[int, str]
     granted: tuple[int, int] = (0, 0)
 
     def later(self, late_s: float) -> MessageFrame:

@@ -224,6 +224,8 @@ class Lanes:
 
     def tend(self, lane: SendingLane, now: float) -> None:
         """Ask again what failed, tell what was cancelled, and be heard of now and then."""
+        if lane.cancelled:
+            lane.cancelled = {number for number in lane.cancelled if number in lane.outbound.in_flight}
         if lane.local:
             return
         if not lane.calls and lane.usual:  # a lull: what comes next need not wait for company

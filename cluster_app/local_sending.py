@@ -45,7 +45,7 @@ class LocalSending:
         self._carry_on = carry_on
         self._pump = pump
 
-    def send(self, lane: SendingLane) -> None:
+    def send(self, lane: SendingLane, settlement: Settlement) -> None:
         """Hand over what waits on the lane, or have that done where it may be. The caller holds the lock."""
         local = self._local
         if not local.here():
@@ -64,7 +64,7 @@ class LocalSending:
             shard = local.take(lane, message, sequence)
             if shard is not None:
                 outbound.in_flight.pop(sequence, None)
-                self._routing.refused(lane, message, sequence)
+                self._routing.refused(lane, message, sequence, settlement)
 
     def settle(self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None) -> None:
         """A message that the runner took has ended."""
@@ -78,7 +78,9 @@ class LocalSending:
 
     def take_back(self, lane: SendingLane, sequence: int) -> None:
         """A message that the runner took and did not start: its shard moves, and so does it."""
+        settlement = Settlement()
         with self._lock:
             message = lane.outbound.in_flight.pop(sequence, None)
             if message is not None:
-                self._routing.refused(lane, message, sequence, taken=True)
+                self._routing.refused(lane, message, sequence, settlement, taken=True)
+        settlement.wake()

@@ -72,6 +72,7 @@ class OutboundLane:
         ids: list[str] = []
         arguments: list[tuple[Any, ...] | None] = []
         extras: dict[int, Extras] = {}
+        stand_ins: list[int] = []
         attachments: list[Any] = []
         first = sequence = self._next_sequence
         in_flight = self.in_flight
@@ -87,6 +88,7 @@ class OutboundLane:
             number = kinds.get(route.kind)
             if number is None:  # the first of its kind, or one that only stands for it
                 number = kinds.setdefault(route.kind.real, len(kinds))
+                stand_ins.append(len(ids))
             kind.append(number)
             ids.append(route.entity_id)
             content = message.args
@@ -122,12 +124,18 @@ class OutboundLane:
             arguments,
             (youngest or now) + default_timeout_s - now,
             extras,
+            self._traces(first, [position for position in stand_ins if position not in extras]),
             self.granted,
         )
         parcel = Parcel(frame.number, write(frame), tuple(attachments))
         self._unreceived[frame.number] = parcel
         self._next_frame += 1
         return parcel, sequence - first
+
+    def _traces(self, first: int, positions: list[int]) -> dict[int, str]:
+        """The trace contexts of those that are part of a trace, asked for one after the other: that is faster."""
+        found = {position: self.in_flight[first + position].route.kind.trace for position in positions}
+        return {position: trace for position, trace in found.items() if trace is not None}
 
     def number_one(self, message: EntityResponse[Any]) -> int:
         """Number a message that travels without a frame, within its process."""
@@ -172,5 +180,5 @@ def extras_of(message: EntityResponse[Any], now: float) -> Extras:
         message_id,
         counted,
         len(packed.attachments) if packed is not None else 0,
-        () if packed is not None else tuple(content),
+        () if packed is not None else content,
     )

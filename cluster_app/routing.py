@@ -21,7 +21,7 @@ from cluster_app.sending import Messages, SendingLane, ShardSlot
 from cluster_app.settling import about, end
 from cluster_app.shard import ShardId
 from cluster_app.timetable import EARLY_S, Timetable
-from entities.errors import MailboxFull, RunnerUnavailable
+from entities.errors import Cancelled, MailboxFull, RunnerUnavailable
 from entities.response import EntityResponse, Settlement
 
 __all__ = ["Routing", "full", "lane_full"]
@@ -45,6 +45,14 @@ def lane_full(message: EntityResponse[Any], most: int) -> MailboxFull:
     return MailboxFull(
         f"{most} messages are in flight already (max_in_flight)", scope="lane", **about(message)
     )
+
+
+def _end_cancelled(
+    message: EntityResponse[Any], settlement: Settlement, now: float, *, may_have_run: bool
+) -> None:
+    """Its sender wants it no more, and nobody will answer it: it is not sent again."""
+    error = Cancelled("no answer will come", may_have_run=may_have_run, **about(message))
+    end(settlement, message, None, error, now)
 
 
 class Routing:
@@ -120,7 +128,12 @@ class Routing:
     # -- refusals and lost runners
 
     def refused(
-        self, lane: SendingLane, message: EntityResponse[Any], sequence: int, taken: bool = False
+        self,
+        lane: SendingLane,
+        message: EntityResponse[Any],
+        sequence: int,
+        settlement: Settlement,
+        taken: bool = False,
     ) -> None:
         """A runner sent this message back: its shard is not served there (any more, if it had taken it)."""
         if message._settled:
@@ -128,6 +141,10 @@ class Routing:
         slot = message.route.slot
         if slot.lane is lane:
             self._close(slot, lane)
+            self._stranded[slot.shard] = slot
+        if sequence in lane.cancelled:
+            _end_cancelled(message, settlement, self._timetable.now(), may_have_run=False)
+            return
         self._redelivery.came_back(message)
         if taken:
             self._redelivery.taken(message, lane, sequence)
@@ -194,7 +211,9 @@ class Routing:
         for sequence, message in outbound.in_flight.items():
             if message._settled:
                 continue
-            if message.route.kind.idempotent or message.sent_at > idle_since:
+            if sequence in lane.cancelled:
+                _end_cancelled(message, settlement, now, may_have_run=message.sent_at <= idle_since)
+            elif message.route.kind.idempotent or message.sent_at > idle_since:
                 self._redelivery.came_back(message)
                 may_have_run = message.sent_at <= idle_since
                 self._redelivery.mark(message, lane, sequence, "RunnerUnavailable", may_have_run=may_have_run)

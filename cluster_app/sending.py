@@ -157,6 +157,7 @@ class SendingLane:
     :ivar patience: how many messages may wait for company before somebody carries them on; 0: a message leaves at once.
     :ivar unsettled: frames whose fate is open, each with the answer frames that must have come to know it (-1: not
         told yet).
+    :ivar cancelled: sequence numbers of those in flight that their sender wants no more: they are not sent again.
     :ivar resume_at: when to ask again after a failed exchange; None when all is well.
     :ivar resume_wait_s: how long the last such wait was; 0 after an answer.
     :ivar quiet_since: when the last answer came, or that was asked for which is due next.
@@ -165,6 +166,7 @@ class SendingLane:
 
     __slots__ = (
         "calls",
+        "cancelled",
         "cancels",
         "connection",
         "local",
@@ -191,6 +193,7 @@ class SendingLane:
         self.polling = False
         self.unsettled: dict[int, int] = {}
         self.cancels: list[int] = []
+        self.cancelled: set[int] = set()
         self.resume_at: float | None = None
         self.resume_wait_s = 0.0
         self.quiet_since = 0.0

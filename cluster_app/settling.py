@@ -16,7 +16,7 @@ from entities.response import EntityResponse, Settlement
 
 __all__ = ["Settling", "about", "end"]
 
-Refused = Callable[[SendingLane, EntityResponse[Any], int, bool], None]
+Refused = Callable[[SendingLane, EntityResponse[Any], int, Settlement, bool], None]
 
 
 def about(message: EntityResponse[Any]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Settling:
     """Settles the replies of one sender.
 
     :param here: the connection that references in values lead back by.
-    :param refused: hears of (lane, message, sequence number, whether it had been taken) that was sent back.
+    :param refused: hears of (lane, message, sequence number, settlement, whether it had been taken) that was sent back.
     """
 
     def __init__(self, codec: Codec, here: Any, refused: Refused) -> None:
@@ -97,7 +97,7 @@ class Settling:
                 continue
             error: BaseException | None = None
             if position in frame.refused:
-                self._refused(lane, message, sequence, frame.refused[position])
+                self._refused(lane, message, sequence, settlement, frame.refused[position])
                 continue
             if position in frame.errors:
                 error = self._error(frame.errors[position], message)

@@ -1,9 +1,9 @@
 """A message that is part of a trace, at its sender: one span from `.remote()` to the settled reply.
 
 Decides what is particular about such a message, so that no other pays for it: it has a kind of its own, which counts as
-the real one does and ends the span when that is counted; and arguments that are no plain tuple, so that it travels with
-extras. What is in its sender's context counts where it is sent (`follow_message`). Whether it begins a trace by chance
-is decided when it is carried on, of all that are carried on together (`begin_traces`).
+the real one does, has a trace context, and ends the span when that is counted. What is in its sender's context counts
+where it is sent (`follow_message`). Whether it begins a trace by chance is decided when it is carried on, of all that
+are carried on together (`begin_traces`).
 
 Each time it is sent again there is a span of its own: a child of the first, with a link to it, until it is sent once
 more or the reply is settled. What it causes at its runner is a child of the last one.
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from cluster_app.envelope import Apart
 from cluster_app.reference import OutgoingMessage
 from cluster_app.sending import MessageKind
 from entities.response import EntityResponse
@@ -75,8 +74,6 @@ def _follow(response: EntityResponse[Any], parent: SpanContext | None) -> None:
     kind = route.kind
     if parent is not None:
         kind = TracedKind(route, parent, response.sent_at)
-        if type(response.args) is tuple:
-            response.args = Apart(response.args)
     response.route = _Decided(route, kind)
 
 

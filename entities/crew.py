@@ -186,6 +186,11 @@ class Crew:
                     value = context.run(message.function, entity, *job.args)
                 except BaseException as raised:  # even SystemExit ends its message only
                     error = raised
+            elif not message.is_async and job.particulars.prepare is None:  # type: ignore[union-attr]  # not None here
+                try:
+                    value = context.run(_in_one_step, job)
+                except BaseException as raised:
+                    error = raised
             else:
                 try:
                     if job.particulars is None:
@@ -240,8 +245,17 @@ class Crew:
         self._worker = None
 
 
+def _in_one_step(job: Delivery) -> Any:
+    """A handler that is no coroutine, whose message carries more than arguments by position."""
+    particulars: Any = job.particulars
+    if particulars.trail is not None:
+        particulars.trail.started()
+    assert job.activation is not None
+    return job.message.function(job.activation.entity, *job.args, **particulars.kwargs or {})
+
+
 async def _particular(job: Delivery, particulars: Particulars) -> Any:
-    """A handler whose message carries more than arguments by position; one that is no coroutine ends in this step."""
+    """The same for one that is a coroutine, or whose arguments must be waited for."""
     if particulars.trail is not None:
         particulars.trail.started()
     args, kwargs = job.args, particulars.kwargs or {}

@@ -35,7 +35,7 @@ def take_in(
     careful: bool,
     behind: list[Delivery],
 ) -> None:
-    """Accept the messages of a frame's columns, oldest first.
+    """Accept the messages of a frame's columns, oldest first. They run once the crew is woken.
 
     :param first: the sequence number of the first; the others follow without gaps.
     :param messages: for each kind its message, or None where there is none.
@@ -77,7 +77,6 @@ def take_in(
                         continue
         careful = odd(position)
         left_out[kind] = left_out.get(kind, 0) + 1
-    crew.wake()
     for kind, message in enumerate(messages):
         if message is not None:
             count = kinds.count(kind) - left_out.get(kind, 0)

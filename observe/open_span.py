@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import Status, StatusCode
 
+from observe import sampling
 from observe.regular_spans import RegularSpan, SpanShape, whole
 from observe.span_context import SpanContext, new_span_id
 from observe.spans import Event, Link, Span, how_it_ended, plain
@@ -24,7 +25,10 @@ from observe.traces import Traces
 
 __all__ = ["OpenSpan", "from_api"]
 
-_NOTHING = current.Context()
+# The one key of a context with nothing but a current span: made by hand it is a dict, not four calls.
+(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, current.Context())
+_variable = sampling.context_variable()
+_attach: Callable[[current.Context], object] = current.attach if _variable is None else _variable.set
 _WELL = how_it_ended(None)
 _NO_END: tuple[Mapping[str, str], bool | None, str] = ({}, None, "")
 _MOST = 128  # attributes, events or links of one span, as in the SDK; the youngest are left out
@@ -82,7 +86,7 @@ class OpenSpan(trace.Span):
 
     def become_current(self) -> None:
         """Let it be the current span of this context for good: the context is its handler's own, with nothing in it."""
-        current.attach(trace.set_span_in_context(self, _NOTHING))
+        _attach(current.Context({_SPAN_KEY: self}))
 
     def close(self, end_s: float, error: BaseException | None, *, settled: bool = True) -> None:
         """It has ended, at a time of its owner's clock; a second call does nothing.

@@ -28,6 +28,7 @@ __all__ = [
     "begin",
     "begins",
     "chance",
+    "context_variable",
     "first",
     "is_disabled",
     "is_off",
@@ -187,12 +188,19 @@ def root() -> SpanContext:
     return SpanContext((bits & ~_LIMIT) | low or 1, 0, SAMPLED | RANDOM)
 
 
+def context_variable() -> ContextVar[Any] | None:
+    """Where OpenTelemetry keeps its current context, if that is a context variable, which is the rule."""
+    from opentelemetry import context
+
+    variable = getattr(getattr(context, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    return variable if isinstance(variable, ContextVar) else None
+
+
 def _current_context() -> Callable[[], Any]:
     from opentelemetry import context
 
-    # The very variable where it is one, which is the rule: every message pays for this.
-    variable = getattr(getattr(context, "_RUNTIME_CONTEXT", None), "_current_context", None)
-    return variable.get if isinstance(variable, ContextVar) else context.get_current
+    variable = context_variable()  # every message pays for this
+    return context.get_current if variable is None else variable.get
 
 
 def _sampling_from(environ: Mapping[str, str]) -> Sampling:

@@ -35,7 +35,7 @@ class Untold(Protocol):
 
 class _Waiting(NamedTuple):
     part: SpanPart
-    end_ns: int  # of the one of them that ended last
+    end_ns: int  # of the last of them
 
 
 class SpanBuffer:
@@ -67,13 +67,10 @@ class SpanBuffer:
 
     def add(self, span: Span) -> None:
         """Keep a span until it is taken."""
-        self._note(span)
+        self.later(span)
 
-    def later(self, untold: Untold) -> None:
+    def later(self, noted: Span | Untold) -> None:
         """Keep the spans that this tells, when somebody looks."""
-        self._note(untold)
-
-    def _note(self, noted: Span | Untold) -> None:
         self._noted.append(noted)
         if len(self._noted) > self._most:
             self.settle()
@@ -96,8 +93,10 @@ class SpanBuffer:
                     spans.append(one)
                 else:
                     spans.extend(one.told(zero_ns))
-            end_ns = max([span.end_ns if isinstance(span, Span) else span[7] for span in spans], default=0)
-            self._waiting.append(_Waiting(written(spans), end_ns))
+            if not spans:
+                continue
+            last = spans[-1]  # they come as they end, or nearly so
+            self._waiting.append(_Waiting(written(spans), last.end_ns if isinstance(last, Span) else last[7]))
             self._count += len(spans)
             while self._count > self._most:
                 self._drop()

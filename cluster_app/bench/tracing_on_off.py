@@ -1,8 +1,9 @@
 """CPU per message with no traces at all, with sampling off, and with a part of the messages sampled; one JSON line.
 
-It decides how these are paired: on one cluster, in turns, so that whatever else the machine does meets them all. What
-is sampled is decided at the sender, so there is one runner for all of them; what counts is the CPU time of both. All
-messages are sampled only at the end: their spans take their time to be told, which must not count for what comes next.
+It decides how these are paired: on one cluster, in turns, so that whatever else the machine does meets them all, and to
+the same entities, for where these are in memory makes a difference of some percent. What is sampled is decided at the
+sender, so there is one runner for all of them; what counts is the CPU time of both. All messages are sampled only at
+the end: their spans take their time to be told, which must not count for what comes next.
 """
 
 from __future__ import annotations
@@ -34,14 +35,22 @@ KINDS: dict[str, dict[str, str]] = {
 _ALL = {"OTEL_TRACES_SAMPLER": "parentbased_always_on"}
 
 
-class _Untraced(Counters):
-    """The same counters, sent to by a `.remote` that knows no traces."""
+class _Counters(Counters):
+    """Counters sent to by `.remote`, or by one that knows no traces."""
 
     def __init__(self, cluster: Any, ids: Iterable[str]) -> None:
-        super().__init__(cluster, ids)
-        self._sends: list[Callable[[int], Any]] = [
-            untraced(cluster.entity(Counter, entity_id).increment) for entity_id in ids
-        ]
+        super().__init__(cluster, [])
+        messages = [cluster.entity(Counter, entity_id).increment for entity_id in ids]
+        self._ways: tuple[list[Callable[[int], Any]], ...] = (
+            [untraced(message) for message in messages],
+            [message.remote for message in messages],
+        )
+        self._sends = self._ways[1]
+
+    def sampling(self, name: str) -> None:
+        """Send in this way from now on."""
+        sampling.begin(KINDS.get(name, _ALL), anew=True)
+        self._sends = self._ways[name != "none_us"]
 
 
 def measure(cluster: Any, pairs: int, messages: int, in_flight: int, entities: int) -> dict[str, Any]:
@@ -51,12 +60,9 @@ def measure(cluster: Any, pairs: int, messages: int, in_flight: int, entities: i
 
     :param messages: of each kind in each pair, and a tenth of that with all sampled.
     """
-    counters: dict[str, Counters] = {}
-    for turn, name in enumerate([*KINDS, "all_us"]):
-        ids = counter_ids(range(turn * entities, (turn + 1) * entities))
-        counters[name] = _Untraced(cluster, ids) if name == "none_us" else Counters(cluster, ids)
-        sampling.begin({}, anew=True)
-        counters[name].pace(entities, in_flight)
+    counters = _Counters(cluster, counter_ids(range(entities)))
+    sampling.begin({}, anew=True)
+    counters.pace(entities, in_flight)
     clock = cpu_clock(cluster.status().runners[0].pid)
     measured: dict[str, Any] = {name: [] for name in KINDS}
     sampled = 0
@@ -66,9 +72,9 @@ def measure(cluster: Any, pairs: int, messages: int, in_flight: int, entities: i
         for turn in range(TURNS):
             share = messages * (turn + 1) // TURNS - messages * turn // TURNS
             for name in _order(turn):
-                sampling.begin(KINDS[name], anew=True)
+                counters.sampling(name)
                 before = _sent(cluster)
-                cpu_s[name] += counters[name].pace(share, in_flight, clock).cpu_s
+                cpu_s[name] += counters.pace(share, in_flight, clock).cpu_s
                 spans = _sent(cluster) - before
                 sampled += spans
                 if spans and name != "percent_us":
@@ -76,13 +82,13 @@ def measure(cluster: Any, pairs: int, messages: int, in_flight: int, entities: i
         for name, seconds in cpu_s.items():
             measured[name].append(seconds / messages * 1e6)
     few = max(messages // 10, 1)
-    sampling.begin(_ALL, anew=True)
+    counters.sampling("all_us")
     before = _sent(cluster)
-    measured["all_us"] = [counters["all_us"].pace(few, in_flight, clock).cpu_s / few * 1e6]
+    measured["all_us"] = [counters.pace(few, in_flight, clock).cpu_s / few * 1e6]
     if _sent(cluster) - before < few:
         raise WrongValue(f"{_sent(cluster) - before} of {few} messages sampled, not all")
     sampling.begin(anew=True)
-    check_counted(cluster, pairs * messages * len(KINDS) + few + entities * len(counters))
+    check_counted(cluster, pairs * messages * len(KINDS) + few + entities)
     measured["share"] = sampled / (pairs * messages)
     return measured
 

@@ -285,6 +285,52 @@ def test_cancelling_asks_the_runner_that_has_the_message() -> None:
     assert world.cancelled == [2]
 
 
+@pytest.mark.parametrize("name", ["put", "look"])
+def test_what_was_cancelled_is_not_sent_again_when_its_runner_is_lost(name: str) -> None:
+    """It ends as cancelled: it may have run there. What came after it and was not cancelled goes on elsewhere."""
+    world, entity_id = two_runners()
+    one = world.runners["one"]
+    one.at_once = False
+    unwanted, kept = world.send(entity_id, name=name), world.send(entity_id, name="look")
+    world.settle()
+    assert unwanted.cancel()
+    one.alive = False
+    world.grant("two")
+    world.settle()
+    world.advance(11)  # until an exchange meets the dead runner
+    world.settle()
+    error = outcome(unwanted)
+    assert isinstance(error, Cancelled) and error.may_have_run
+    assert outcome(kept) == 3
+    assert [tuple(taken) for taken in world.taken] == [
+        ("one", entity_id, 2),
+        ("one", entity_id, 3),
+        ("two", entity_id, 3),
+    ]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_was_cancelled_is_not_sent_again_when_it_comes_back(taken: bool) -> None:
+    """Its shard has left before it came, or before it started: it ends as cancelled, and has not run."""
+    world, entity_id = two_runners()
+    one = world.runners["one"]
+    one.at_once = False
+    unwanted, later = world.send(entity_id), world.send(entity_id)
+    if taken:
+        world.settle()
+    assert unwanted.cancel()
+    one.serving.clear()
+    one.give_up(world.shard_of(entity_id))
+    world.grant("two")
+    world.settle()
+    world.advance(1)
+    world.settle()
+    error = outcome(unwanted)
+    assert isinstance(error, Cancelled) and not error.may_have_run
+    assert outcome(later) == 3
+    assert world.taken == [Taken("two", entity_id, 3)]
+
+
 def test_the_reply_of_a_cancelled_message_that_was_there_says_so() -> None:
     """cancel() is False once the reply is there, and changes nothing."""
     world, _ = one_runner()
@@ -388,13 +434,17 @@ def test_an_answer_that_says_less_than_is_known_does_not_settle_a_frame() -> Non
     """
     world, entity_id = two_runners()
     one = world.runners["one"]
-    one.serving.clear()
+    one.at_once = False
+    mine = world.shard_of(entity_id)
+    stays = world.send(next(name for name in "bcdefgh" if world.shard_of(name) != mine))
+    world.settle()
+    one.serving.discard(mine)
     first, second = world.send(entity_id), world.send(entity_id)
-    assert second.cancel()
+    assert stays.cancel()
     plain = next(way for way in world.requests if way.request.cancel)
     world.arrive()
     world.return_answer()  # the first frame is refused
-    world.grant("two")
+    world.grant("two", mine)
     world.arrive()  # the second frame is refused too: that is still on its way back
     world.arrive(world.requests.index(plain))
     world.return_answer(1)
@@ -404,8 +454,8 @@ def test_an_answer_that_says_less_than_is_known_does_not_settle_a_frame() -> Non
     world.settle()
     world.advance(1)
     world.settle()
-    assert [outcome(reply) for reply in (first, second, later)] == [2, 3, 4]
-    assert world.taken == [Taken("two", entity_id, value) for value in (2, 3, 4)]
+    assert [outcome(reply) for reply in (first, second, later)] == [3, 4, 5]
+    assert world.taken[1:] == [Taken("two", entity_id, value) for value in (3, 4, 5)]
 
 
 # -- lost runners

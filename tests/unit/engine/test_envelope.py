@@ -45,7 +45,16 @@ def test_frames_come_back_as_they_were(arguments: list[tuple[Any, ...]], stream:
     """Both kinds, with their extras."""
     count = len(arguments)
     frame = MessageFrame(
-        3, 17, 2, [("T", "m")], bytes(count), ["x"] * count, list(arguments), 30.0, {0: Extras(stream=stream)}
+        3,
+        17,
+        2,
+        [("T", "m")],
+        bytes(count),
+        ["x"] * count,
+        list(arguments),
+        30.0,
+        {0: Extras(stream=stream)},
+        {1: "00-..."},
     )
     back = read_messages(write(frame))
     assert back == frame and isinstance(back.extras[0], Extras)

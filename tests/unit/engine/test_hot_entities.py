@@ -12,7 +12,7 @@ def frame(
 ) -> MessageFrame:
     """A frame of messages to these ids."""
     kinds = kinds or [("Car", "drive")]
-    return MessageFrame(0, 0, 1, kinds, kind or [0] * len(ids), ids, [()] * len(ids), 30.0, {})
+    return MessageFrame(0, 0, 1, kinds, kind or [0] * len(ids), ids, [()] * len(ids), 30.0, {}, {})
 
 
 def test_small_frames_are_counted_in_full() -> None:

@@ -42,6 +42,7 @@ class Kind:
     """All that a lane asks of a kind of message."""
 
     names = ("Ledger", "put")
+    trace = None
 
     @property
     def real(self) -> Kind:
