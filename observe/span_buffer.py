@@ -1,7 +1,7 @@
 """Spans that have ended, as a process keeps them until its node's agent has them.
 
 Decides which are dropped when too many wait or wait too long: the oldest. A span that ends is only noted, and told when
-somebody looks, of many at once: a message's own thread has better to do.
+somebody looks or some have been noted: together that is faster, and they wait as bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from observe.spans import Span
 __all__ = ["SpanBuffer", "Untold"]
 
 _MOST = 20_000
+# So few that the garbage collector sees none of them grow old: kept for a second, those of some thousand messages bring
+# about a full collection, which in a process that has loaded Ray costs more than all the rest of a sampled message.
+_TOGETHER = 64
 _PARTS = 32  # that many spans are in at least: of too many, not all are dropped at once
 _OLDEST_NS = 300 * 1_000_000_000
 
@@ -72,8 +75,11 @@ class SpanBuffer:
     def later(self, noted: Span | Untold) -> None:
         """Keep the spans that this tells, when somebody looks."""
         self._noted.append(noted)
-        if len(self._noted) > self._most:
-            self.settle()
+        if len(self._noted) >= _TOGETHER and self._lock.acquire(blocking=False):
+            try:
+                self._tell()
+            finally:
+                self._lock.release()
 
     def settle(self) -> None:
         """Have told what was noted."""
