@@ -10,9 +10,11 @@ from cluster_app.broadcast_targets import ShardBroadcast
 from cluster_app.coordinator import Coordinator
 from cluster_app.envelope import MessageFrame
 from cluster_app.inbound_lane import InboundLane
+from cluster_app.routing import Routing
 from cluster_app.runner import Runner
+from cluster_app.sending import SendingLane
 
-__all__ = ["no_dedup", "no_failed_target", "no_fence", "no_roster_wait"]
+__all__ = ["no_cancellation", "no_dedup", "no_failed_target", "no_fence", "no_roster_wait"]
 
 
 @contextmanager
@@ -75,4 +77,17 @@ def no_failed_target() -> Iterator[None]:
         note(self, None)
 
     with _instead(ShardBroadcast, "note", noted):
+        yield
+
+
+@contextmanager
+def no_cancellation() -> Iterator[None]:
+    """A sender that loses a runner sends again what it had cancelled there."""
+    lose = Routing.lose
+
+    def lost(self: Routing, lane: SendingLane, *args: Any, **more: Any) -> None:
+        lane.cancelled.clear()
+        lose(self, lane, *args, **more)
+
+    with _instead(Routing, "lose", lost):
         yield

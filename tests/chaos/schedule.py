@@ -46,6 +46,7 @@ _SENDS: list[Step] = [
     *(("send", kind, 1, "pass_on", 1) for kind in range(3)),
     *(("send", kind, 2, "leave", 1) for kind in range(3)),
     *(("send", kind, 1, "hit in time", 3) for kind in range(3)),
+    *(("send and cancel", kind, number) for kind in range(3) for number in range(_IDS)),
     *(("broadcast", kind, method) for kind in range(3) for method in ("hit", "hit_safely", "hold")),
     *(("broadcast", kind, method) for kind in range(3) for method in ("hold_safely", "hold in time")),
 ]
@@ -127,6 +128,15 @@ class _Play:
                 self._record.send(DRIVER, reference, method, str(number + 1), "hit")
             else:
                 self._record.send(DRIVER, reference, method)
+
+    async def _send_and_cancel(self, kind: int, number: int) -> None:
+        """One that waits behind another is not wanted any more as soon as it has left; one behind it is."""
+        reference = self._cluster.entity(TYPES[kind], str(number))
+        self._record.send(DRIVER, reference, "hold_safely", 0.02)
+        unwanted = self._record.send(DRIVER, reference, "hit_safely")
+        self._record.send(DRIVER, reference, "hit_safely")
+        await self._loop.quiet()
+        unwanted.cancel()
 
     async def _broadcast(self, kind: int, method: str) -> None:
         send = self._cluster.broadcast

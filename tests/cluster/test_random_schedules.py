@@ -37,18 +37,19 @@ def test_no_schedule_breaks_a_promise(steps: list[Step]) -> None:
 @pytest.mark.parametrize(
     "fault, seeds, rule",
     [
-        (planted.no_fence, (4, 30, 39, 49, 57), "expiry"),
-        (planted.no_dedup, (2, 7, 8, 9, 21), "double run"),
-        (planted.no_roster_wait, (5, 6, 8, 16, 19), "one"),
-        (planted.no_failed_target, (4, 7, 13, 19, 23), "true reply"),
+        (planted.no_fence, (23, 43, 48, 49, 53), "expiry"),
+        (planted.no_dedup, (3, 14, 31, 32, 35), "double run"),
+        (planted.no_roster_wait, (10, 20, 23, 24, 27), "one"),
+        (planted.no_failed_target, (7, 8, 13, 15, 24), "true reply"),
+        (planted.no_cancellation, (268, 933, 1110), "order"),
     ],
     ids=lambda found: getattr(found, "__name__", None),
 )
 def test_a_planted_fault_is_found(
     fault: Callable[[], AbstractContextManager[None]], seeds: tuple[int, ...], rule: str
 ) -> None:
-    """Without the fence, the dedup, the wait for the roster or the truth about a broadcast's targets, these schedules
-    break the promise it stands for.
+    """Without the fence, the dedup, the wait for the roster, the truth about a broadcast's targets or the end of what
+    was cancelled, these schedules break the promise it stands for.
     """
     broken = set()
     for seed in seeds:
