@@ -212,3 +212,9 @@ def test_a_cancellation_that_overtakes_a_lanes_first_frames_loses_no_order() -> 
         ("cancel",),
     ]
     assert violations(steps) == []
+
+
+def test_what_was_cancelled_does_not_run_behind_what_came_after_it() -> None:
+    """It never ran, and the answer that said so was lost: it was sent again. Chaos on real processes found it."""
+    steps: list[Step] = [("mishap", "answer late", 1), ("send and cancel", 0, 2), ("cut off", 3.0)]
+    assert violations(steps) == []
