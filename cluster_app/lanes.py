@@ -1,9 +1,9 @@
 """A sender's lanes: which exchanges are under way on each, and when the next one leaves.
 
 Decides when a batch leaves. Two exchanges may be under way: one that the runner works on while the next is made. While
-there is room for one, a batch leaves when nothing else is under way, when it holds half of what was outstanding at the
-last answer, or when its sender waits for a reply, so that nothing more will join. So a message leaves at once when
-little is going on, batches grow with load by themselves, and sender and runner work at the same time. An exchange
+there is room for one, a batch leaves when nothing else is under way, when it holds two thirds of what was outstanding
+at the last answer, or when its sender waits for a reply, so that nothing more will join. So a message leaves at once
+when little is going on, batches grow with load by themselves, and sender and runner work at the same time. An exchange
 costs as much as some hundred messages.
 """
 
@@ -164,7 +164,7 @@ class Lanes:
 
     def _company(self, lane: SendingLane) -> int:
         """How many messages make a batch that waits for nothing."""
-        return max(1, min(lane.usual // 2, self._config.batch_messages))
+        return max(1, min(lane.usual * 2 // 3, self._config.batch_messages))
 
     def _be_patient(self, lane: SendingLane) -> None:
         if lane.calls >= _WINDOW or lane.resume_at is not None:
