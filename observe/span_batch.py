@@ -7,6 +7,7 @@ is more than all the rest of a span.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from observe.span_context import SpanContext
 from observe.spans import OURS, Event, Link, Scope, Span
 
 __all__ = ["SpanBatch", "SpanPart", "read", "written"]
+
+logger = logging.getLogger(__name__)
 
 
 class SpanPart(NamedTuple):
@@ -39,9 +42,14 @@ class SpanBatch(NamedTuple):
 
 def written(spans: Sequence[Span | RegularSpan]) -> SpanPart:
     """Spans as they wait and travel. One that is not regular is bytes by itself: a user's value on it, of a class that
-    the reader does not know, is to keep no other span.
+    the reader does not know, is to keep no other span; one that cannot be pickled is left out, and logged.
     """
-    rows = [_alone(span) if isinstance(span, Span) else span for span in spans]
+    rows: list[bytes | RegularSpan] = []
+    for span in spans:
+        try:
+            rows.append(_alone(span) if isinstance(span, Span) else span)
+        except Exception:
+            logger.exception("a span cannot be told, and is left out")
     return SpanPart(len(rows), pickle.dumps(rows, protocol=5))
 
 

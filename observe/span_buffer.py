@@ -6,6 +6,7 @@ somebody looks or some have been noted: together that is faster, and they wait a
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from observe.span_batch import SpanBatch, SpanPart, written
 from observe.spans import Span
 
 __all__ = ["SpanBuffer", "Untold"]
+
+logger = logging.getLogger(__name__)
 
 _MOST = 20_000
 # So few that the garbage collector sees none of them grow old: kept for a second, those of some thousand messages bring
@@ -95,15 +98,16 @@ class SpanBuffer:
             spans: list[Span | RegularSpan] = []
             while noted and len(spans) < self._in_a_part:
                 one = noted.popleft()
-                if isinstance(one, Span):
-                    spans.append(one)
-                else:
-                    spans.extend(one.told(zero_ns))
+                try:
+                    spans.extend([one] if isinstance(one, Span) else one.told(zero_ns))
+                except Exception:  # it is a message's own thread: what is wrong with a span costs no message
+                    logger.exception("a span cannot be told, and is left out")
             if not spans:
                 continue
             last = spans[-1]  # they come as they end, or nearly so
-            self._waiting.append(_Waiting(written(spans), last.end_ns if isinstance(last, Span) else last[7]))
-            self._count += len(spans)
+            part = written(spans)
+            self._waiting.append(_Waiting(part, last.end_ns if isinstance(last, Span) else last[7]))
+            self._count += part.size
             while self._count > self._most:
                 self._drop()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import threading
+from typing import Any
 
 import cloudpickle
+import pytest
 
 from observe.regular_spans import RegularSpan, SpanShape
 from observe.span_batch import SpanBatch, read, written
@@ -76,6 +78,30 @@ def test_what_has_waited_too_long_is_dropped() -> None:
     assert (ids(buffer.waiting()), buffer.dropped) == ([1, 2], 1)
     now[0] = 16
     assert (ids(buffer.waiting()), buffer.dropped) == ([], 3)
+
+
+def test_a_span_that_cannot_be_told_costs_neither_its_message_nor_its_neighbours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A name that cannot be pickled, or what fails while it tells: each is left out, and logged once."""
+
+    class Failing:
+        def told(self, zero_ns: int) -> list[Span | RegularSpan]:
+            raise ValueError("as it was made")
+
+    buffer = SpanBuffer(lambda: 0)
+    unnameable: Any = lambda: None  # noqa: E731  # what pickle refuses
+    for number in range(100):  # more than are told together, so some are told on this thread
+        buffer.later(span(number))
+    buffer.later(span(100)._replace(name=unnameable))
+    buffer.later(Failing())
+    for number in range(101, 200):
+        buffer.later(span(number))
+    assert ids(buffer.waiting()) == [number for number in range(200) if number != 100]
+    assert buffer.added == 199
+    assert [record.getMessage() for record in caplog.records] == [
+        "a span cannot be told, and is left out"
+    ] * 2
 
 
 def test_threads_lose_none() -> None:
