@@ -55,6 +55,13 @@ def _end_cancelled(
     end(settlement, message, None, error, now)
 
 
+def _in_place(message: EntityResponse[Any], lane: SendingLane) -> bool:
+    """Whether nothing sent after it has gone on elsewhere: a runner that gave its shard back was still running it. Run
+    again, it would undo what those behind it have done."""
+    slot = message.route.slot
+    return slot.lane is lane or slot.refusing_lane is lane
+
+
 class Routing:
     """The shards of one sender.
 
@@ -213,7 +220,7 @@ class Routing:
                 continue
             if sequence in lane.cancelled:
                 _end_cancelled(message, settlement, now, may_have_run=message.sent_at <= idle_since)
-            elif message.route.kind.idempotent or message.sent_at > idle_since:
+            elif message.sent_at > idle_since or (message.route.kind.idempotent and _in_place(message, lane)):
                 self._redelivery.came_back(message)
                 may_have_run = message.sent_at <= idle_since
                 self._redelivery.mark(message, lane, sequence, "RunnerUnavailable", may_have_run=may_have_run)

@@ -218,3 +218,14 @@ def test_what_was_cancelled_does_not_run_behind_what_came_after_it() -> None:
     """It never ran, and the answer that said so was lost: it was sent again. Chaos on real processes found it."""
     steps: list[Step] = [("mishap", "answer late", 1), ("send and cancel", 0, 2), ("cut off", 3.0)]
     assert violations(steps) == []
+
+
+def test_what_ran_while_its_shard_was_given_back_is_not_run_again_behind_what_came_after_it() -> None:
+    """Its sender was cut off until its lane was forgotten; by then the rest had gone to the next runner."""
+    steps: list[Step] = [
+        ("send and cancel", 0, 0),
+        ("send and cancel", 2, 1),
+        ("kill", 1, True),
+        ("cut off", 3.0),
+    ]
+    assert violations(steps) == []
