@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster_app.reference import OutgoingMessage
 from cluster_app.sending import MessageKind
@@ -23,9 +23,6 @@ from observe.instruments import cluster
 from observe.regular_spans import RegularSpan, SpanShape, whole
 from observe.span_context import SpanContext, new_span_id
 from observe.spans import PRODUCER, Link, Span, how_it_ended
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["StandIn", "TracedKind", "begin_traces", "follow_message", "sent_attributes"]
 
@@ -182,7 +179,7 @@ class TracedKind(StandIn):
     def _end(self, took_s: float, ended: tuple[dict[str, str], bool | None, str]) -> None:
         self._took_s = took_s
         self._ended = ended
-        self._way.client.traces.spans.later(self)
+        self._way.client.traces.spans.add(self)
 
     def told(self, zero_ns: int) -> list[Span | RegularSpan]:
         """Its spans, once it has ended; see `Untold`."""

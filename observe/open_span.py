@@ -103,7 +103,7 @@ class OpenSpan(trace.Span):
         elif not settled:
             self._regular = False
             self._fate = _NO_END
-        self._traces.spans.later(self)
+        self._traces.spans.add(self)
 
     def told(self, zero_ns: int) -> tuple[Span | RegularSpan]:
         """The span, once it has ended; see `Untold`."""

@@ -71,12 +71,8 @@ class SpanBuffer:
         self._first = 0
         self._dropped = 0
 
-    def add(self, span: Span) -> None:
-        """Keep a span until it is taken."""
-        self.later(span)
-
-    def later(self, noted: Span | Untold) -> None:
-        """Keep the spans that this tells, when somebody looks."""
+    def add(self, noted: Span | Untold) -> None:
+        """Keep a span, or those that this will tell, until they are taken."""
         self._noted.append(noted)
         if len(self._noted) >= _TOGETHER and self._lock.acquire(blocking=False):
             try:

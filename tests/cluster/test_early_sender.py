@@ -10,10 +10,11 @@ import pytest
 from cluster_app import ClusterConfig
 from cluster_app.coordinator_service import CoordinatorService
 from cluster_app.envelope import read_messages, write
-from cluster_app.exchange import Answer, Request, Told
+from cluster_app.exchange import Answer, Request
 from cluster_app.grants import Lease, Renewal
 from cluster_app.testing import MemoryCluster
 from entities.catalog import Counter
+from tests.cluster.overheard import overheard
 
 COUNTER = {"entity_type": "Counter"}
 
@@ -67,14 +68,8 @@ def test_a_runner_that_never_hears_of_the_grant_answers_in_half_a_lease() -> Non
     with MemoryCluster(runners=1, config=ClusterConfig(lease_s=4.0)) as cluster:
         counter = cluster.entity(Counter, "x")
         (memory,) = cluster._memory._runners.values()
-        requests: list[Request] = []
         carry = memory.exchange
-
-        def overheard(request: Request, told: Told) -> None:
-            requests.append(request)
-            carry(request, told)
-
-        memory.exchange = overheard  # type: ignore[method-assign]  # to see what a sender says
+        requests = overheard(memory)
         assert counter.increment.remote().result(30) == 1
         first = next(request for request in requests if request.parcel is not None)
         answers: list[Any] = []
@@ -100,14 +95,8 @@ def test_a_frame_from_before_all_was_taken_from_a_runner_is_refused() -> None:
     with MemoryCluster(runners=1) as cluster:
         counter = cluster.entity(Counter, "x")
         (memory,) = cluster._memory._runners.values()
-        requests: list[Request] = []
         carry = memory.exchange
-
-        def overheard(request: Request, told: Told) -> None:
-            requests.append(request)
-            carry(request, told)
-
-        memory.exchange = overheard  # type: ignore[method-assign]  # to see what a sender says
+        requests = overheard(memory)
         assert counter.increment.remote().result(30) == 1
         before = next(request for request in requests if request.parcel is not None)
         assert before.parcel is not None

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from cluster_app import ClusterConfig
-from cluster_app.exchange import Answer, Request, Told
+from cluster_app.exchange import Answer, Request
 from cluster_app.testing import MemoryCluster
 from entities.catalog import Counter
+from tests.cluster.overheard import overheard
 
 
 def test_the_first_frame_of_a_swept_lane_runs_once() -> None:
     """Its answer was lost and nothing acknowledged: sent again after the sweep, it is not taken for a new lane's."""
     with MemoryCluster(runners=1, config=ClusterConfig(lane_silence_s=5.0)) as cluster:
         (memory,) = cluster._memory._runners.values()
-        requests: list[Request] = []
         carry = memory.exchange
-
-        def overheard(request: Request, told: Told) -> None:
-            requests.append(request)
-            carry(request, told)
-
-        memory.exchange = overheard  # type: ignore[method-assign]  # to see what a sender says
+        requests = overheard(memory)
         counter = cluster.entity(Counter, "x")
         assert counter.increment.remote().result(30) == 1
         first = next(request for request in requests if request.parcel is not None)._replace(sender="a ghost")

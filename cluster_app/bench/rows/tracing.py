@@ -89,7 +89,7 @@ TRACING = Benchmark(
         Size("rounds", 4, 1, "Rays, each with a cluster."),
         Size("pairs", 6, 2, "Pairs in each, so that there are 20 or more in all.", least=2),
         Size("messages", 200_000, 2_000, "Messages of each kind in a pair, in turns."),
-        Size("entities", 1_000, 100, "Entities that the messages of each kind go to."),
+        Size("entities", 1_000, 100, "Entities that all messages go to."),
         Size("in_flight", 1_000, 200, "Messages in flight."),
     ),
     measure,

@@ -92,11 +92,11 @@ def test_a_span_that_cannot_be_told_costs_neither_its_message_nor_its_neighbours
     buffer = SpanBuffer(lambda: 0)
     unnameable: Any = lambda: None  # noqa: E731  # what pickle refuses
     for number in range(100):  # more than are told together, so some are told on this thread
-        buffer.later(span(number))
-    buffer.later(span(100)._replace(name=unnameable))
-    buffer.later(Failing())
+        buffer.add(span(number))
+    buffer.add(span(100)._replace(name=unnameable))
+    buffer.add(Failing())
     for number in range(101, 200):
-        buffer.later(span(number))
+        buffer.add(span(number))
     assert ids(buffer.waiting()) == [number for number in range(200) if number != 100]
     assert buffer.added == 199
     assert [record.getMessage() for record in caplog.records] == [
