@@ -73,12 +73,22 @@ def _sampled(trace: str) -> SpanContext | None:
     if parent is None or not parent.flags & SAMPLED or sampling.is_off():
         return None
     _traced()
-    tracing.offer_again()  # before the user's code that is about to run: it may use OpenTelemetry for the first time
+    # Before the user's code that is about to run: it may use OpenTelemetry for the first time.
+    tracing.offer_again()
+    _user_instruments().offer_again()
     return parent
 
 
+# Loaded with the first message that is followed: most processes follow none.
 @cache
 def _traced() -> Any:
     from cluster_app import traced_delivery
 
     return traced_delivery
+
+
+@cache
+def _user_instruments() -> Any:
+    from observe import user_instruments
+
+    return user_instruments

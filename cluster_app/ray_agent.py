@@ -127,6 +127,15 @@ class AgentActor:
         await self.forget()
         self._open()
 
+    async def announce(self, process: str, pid: int) -> None:
+        """Count a process of this node among the living before its first report: until that comes, it is missing.
+
+        Its end is seen from here on. Raises ValueError once the node's account is closed.
+        """
+        await self.ready()
+        self._agent.merge(Report(process, 0, time.time(), Totals(), pid=pid))
+        await self.watch(process, pid)
+
     async def watch(self, process: str, pid: int) -> None:
         """Notice when this process of this node ends. Raises RuntimeError once the node is being given up."""
         if not self._agent.open:

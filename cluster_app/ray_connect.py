@@ -127,6 +127,7 @@ def _connect(namespace: str, config: ClusterConfig, own_ray: bool) -> Cluster:
     rings.append(client.tick)
     client.term = hello["term"]
     reporter = Reporter(namespace, incarnation, recorder, client.flush, _pid_on_node(coordinator))
+    reporter.announce()
     reporter.begin()
 
     def end() -> None:

@@ -153,11 +153,12 @@ class EntityActor:
     @staticmethod
     def _offer_telemetry() -> None:
         """The entity's code is here now, and nothing of it has run yet. What it does not use is not loaded."""
-        if "opentelemetry.metrics" in sys.modules:
+        traced = any(name.startswith("OTEL_") for name in os.environ)
+        if traced or "opentelemetry.metrics" in sys.modules:
             from observe import user_instruments
 
             user_instruments.offer()
-        if any(name.startswith("OTEL_") for name in os.environ):
+        if traced:
             from observe import tracing
 
             tracing.offer()

@@ -10,9 +10,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from cluster_app.ray_calls import COORDINATOR, agent_name, find_actor, here, wait_for
 from observe import tracing
@@ -33,6 +35,7 @@ _reporters: dict[tuple[str, str], list[Reporter]] = {}
 _tellers: list[Reporter] = []
 _told_by_others = Totals()
 _handing_over = threading.Lock()
+_ANNOUNCE_S = 5.0
 _PATIENCE_S = 1.0  # an agent that only restarts is back by then
 
 
@@ -73,6 +76,13 @@ class Reporter:
             self._peers = _reporters.setdefault((ray.get_runtime_context().get_job_id(), namespace), [])
             self._peers.append(self)
             _tellers.append(self)
+
+    def announce(self) -> None:
+        """Have the node's agent know of this process, so that nobody takes the counts for whole without its report."""
+        with suppress(RayError, TimeoutError):  # the agent is away or given up: the first report has to do
+            agent = find_actor(agent_name(self._node_id), self._namespace)
+            if agent is not None:
+                wait_for(agent.announce.remote(self._process, self._pid), _ANNOUNCE_S)
 
     def begin(self) -> None:
         """Report from now on. Without it there is one report, the last."""

@@ -157,7 +157,7 @@ class RunnerActor:
             agent = find_actor(agent_name(node_id), self._namespace)
             if agent is not None:
                 try:
-                    await agent.watch.remote(self._runner_id, os.getpid())
+                    await agent.announce.remote(self._runner_id, os.getpid())
                     return
                 except RayError:
                     pass

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, MetricsData
     from opentelemetry.sdk.metrics.view import View
 
-__all__ = ["collected", "install", "offer", "reader"]
+__all__ = ["collected", "install", "offer", "offer_again", "reader"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,18 @@ def offer() -> None:
     """
     global _offered
     _offered = True
-    if _reader is None and _API in sys.modules:
+    offer_again()
+
+
+def offer_again() -> None:
+    """The same later, if it was offered: code may come to use metrics at any time. Costs next to nothing."""
+    global _offered
+    if _offered and _reader is None and _API in sys.modules:
         try:
             install(())
         except RuntimeError as error:
-            logger.debug("%s", error)  # as the user wants it
+            _offered = False  # as the user wants it; a provider stays for good
+            logger.debug("%s", error)
 
 
 def install(views: Sequence[View]) -> None:
@@ -89,12 +96,9 @@ def reader() -> MetricReader:
 
 def collected() -> Totals:
     """All points of the user's instruments now, cumulative since they were made. Empty where there are none."""
+    offer_again()
     if _reader is None:
-        if not _offered or _API not in sys.modules:
-            return Totals()
-        offer()
-        if _reader is None:
-            return Totals()
+        return Totals()
     with _lock:
         try:
             data = _reader.get_metrics_data()

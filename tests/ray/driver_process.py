@@ -61,6 +61,7 @@ class DriverProcess:
     def standing_still(self) -> Iterator[None]:
         """Stop it as SIGSTOP does, and have it go on afterwards."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until then it may still report
         try:
             yield
         finally:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from cluster_app import Cluster, connect
+from cluster_app.ray_reporter import Reporter
 from observe.metrics import track_cluster
+from observe.recorder import Recorder
 from tests.conftest import Counts
 from tests.exact_metrics import exact_metrics
 from tests.ray.driver_process import DriverProcess
@@ -94,6 +96,15 @@ def test_a_process_that_does_not_answer_is_named(
         driver.ask("track", entity_type="TrackedBeforeStanding", count=2)
         counts.refresh()  # which waits until nobody's report is missing
         assert counts.of("cluster_messages_received_total", **of) == 7
+
+
+def test_a_process_is_missed_from_before_its_first_report(file_cluster: Cluster, namespace: str) -> None:
+    """Who has connected and not reported yet is named: counts without it are no exact ones."""
+    reporter = Reporter(namespace, "sender-just-connected", Recorder(), lambda: None)
+    reporter.announce()
+    assert "sender-just-connected" in file_cluster.metrics().missing
+    reporter.end()
+    assert exact_metrics(file_cluster).missing == ()
 
 
 def test_a_tracked_block_counts_once_however_many_connections_its_process_has(

@@ -270,9 +270,28 @@ def test_a_process_that_holds_entities_gets_a_provider_only_when_its_code_uses_o
         print(len(user_instruments.collected()), "opentelemetry" in sys.modules)
         from opentelemetry import metrics
         counter = metrics.get_meter("app").create_counter("fuel")
-        user_instruments.offer()
+        user_instruments.offer_again()
         counter.add(5)
         print(*user_instruments.collected().values())
         """
     )
     assert printed.splitlines() == ["0 False", "5"]
+
+
+def test_what_a_followed_message_counts_counts_from_its_first_import_on() -> None:
+    """The provider stands before the handler runs, though nothing but the handler has asked for instruments."""
+    printed = in_a_process(
+        """
+        import os
+        os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+        from cluster_app.following import follow_birth
+        from observe import tracing, user_instruments
+        user_instruments.offer()
+        tracing.offer()
+        follow_birth(f"00-{1:032x}-{1:016x}-01", "Shop", "x", "runner-1", None, lambda: 0.0)
+        from opentelemetry import metrics
+        metrics.get_meter("shop").create_counter("lookups").add(1)
+        print(*user_instruments.collected().values())
+        """
+    )
+    assert printed.split() == ["1"]
