@@ -1,4 +1,4 @@
-"""One side: raw Ray actors that come and go. As a program it prints one JSON line.
+"""The start of a raw Ray actor, as the start of a hosted entity is compared with it.
 
 It decides what a start is: from asking for the actor to its first value; and what it costs: all the CPU time that the
 actor's process has taken by then. Its class is of nothing but Python, so the process loads Ray alone.
@@ -12,12 +12,8 @@ from typing import Any
 
 from cluster_app.bench.departure import await_end, cpu_s_of
 from cluster_app.bench.pipeline import check_value
-from cluster_app.bench.ray_instance import run_side
 
-__all__ = ["measure"]
-
-WARM_UP = 1  # actors
-GONE_S = 30.0
+__all__ = ["SumWithPid", "start_actor"]
 
 
 class SumWithPid:
@@ -36,28 +32,21 @@ class SumWithPid:
         return os.getpid()
 
 
-def measure(entities: int) -> dict[str, Any]:
-    """Start so many actors, as the other side does entities, each once the one before has gone. Needs a Ray."""
+def start_actor(kind: Any, number: int, gone_s: float) -> tuple[float, float]:
+    """Start one, and have it go: seconds to its first value, and of CPU by then.
+
+    :param kind: `SumWithPid` as a Ray actor class.
+    :param gone_s: the longest that it may take to leave.
+    """
     import ray
 
-    kind: Any = ray.remote(SumWithPid)
-    starts_s: list[float] = []
-    cpu_s: list[float] = []
-    for number in range(WARM_UP + entities):
-        started_s = time.perf_counter()
-        actor = kind.remote()
-        value = ray.get(actor.increment.remote(1))
-        elapsed_s = time.perf_counter() - started_s
-        check_value(number, value, 1)
-        pid: Any = ray.get(actor.pid.remote())
-        taken_s = cpu_s_of(pid)
-        del actor  # with its last handle it goes
-        await_end(pid, GONE_S)
-        if number >= WARM_UP:
-            starts_s.append(elapsed_s)
-            cpu_s.append(taken_s)
-    return {"starts_ms": [s * 1e3 for s in starts_s], "cpu_ms": [s * 1e3 for s in cpu_s]}
-
-
-if __name__ == "__main__":
-    run_side(measure)
+    started_s = time.perf_counter()
+    actor = kind.remote()
+    value = ray.get(actor.increment.remote(1))
+    elapsed_s = time.perf_counter() - started_s
+    check_value(number, value, 1)
+    pid: Any = ray.get(actor.pid.remote())
+    taken_s = cpu_s_of(pid)
+    del actor  # with its last handle it goes
+    await_end(pid, gone_s)
+    return elapsed_s, taken_s

@@ -81,8 +81,8 @@ INSTRUMENT = Benchmark(
     "What instrument(handle) adds to a raw Ray call, against instruments by hand.",
     (
         Size("rounds", 2, 1, "Rays."),
-        Size("turns", 7, 2, "Turns of each side on each Ray."),
-        Size("calls", 10_000, 300, "Calls per turn."),
+        Size("turns", 20, 2, "Turns of each side on each Ray."),
+        Size("calls", 4_000, 300, "Calls per turn."),
         Size("in_flight", 1_000, 100, "Calls in flight."),
     ),
     measure,

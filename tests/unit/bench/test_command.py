@@ -34,8 +34,13 @@ LINES: dict[str, dict[str, Any]] = {
     },
     "plain_objects": {"bytes_each": 90.0},
     "entity_to_entity": {"p50_us": 50.0, "p99_us": 90.0},
-    "hosted_entities": {"starts_ms": [900.0], "cpu_ms": [440.0], "left": {"processes": 0}},
-    "ray_actor_starts": {"starts_ms": [890.0], "cpu_ms": [400.0]},
+    "hosted_entities": {
+        "starts_ms": [900.0],
+        "cpu_ms": [440.0],
+        "raw_starts_ms": [890.0],
+        "raw_cpu_ms": [400.0],
+        "left": {"processes": 0},
+    },
     "ray_collectors": {
         "healthy": [100.0],
         "absent": [101.0],
