@@ -67,7 +67,9 @@ def run(arguments: list[str] | None = None) -> int:
             if type(error).__name__ == "NoArgsIsHelpError":
                 print(format_message(), file=sys.stderr)
                 return 2
-            return _fail(format_message(), "cluster-app --help", getattr(error, "exit_code", 2))
+            context = getattr(error, "ctx", None)  # of the command that was meant
+            asked = "cluster-app" if context is None else context.command_path
+            return _fail(format_message(), f"{asked} --help", getattr(error, "exit_code", 2))
         hint = getattr(error, "hint", "") or "CLUSTER_APP_TRACEBACK=1 shows where"
         return _fail(f"{type(error).__name__}: {one_line(error)}", hint, 1)
     return returned if isinstance(returned, int) else 0

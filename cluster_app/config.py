@@ -5,9 +5,9 @@ Decides defaults and what is a sound value. Every field can be set as ``CLUSTER_
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cluster_app.node_rule import NodeRule
@@ -24,7 +24,7 @@ class ClusterConfig(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="CLUSTER_APP_", env_parse_none_str="none", frozen=True, extra="forbid"
+        env_prefix="CLUSTER_APP_", env_parse_none_str="none", frozen=True, extra="forbid", allow_inf_nan=False
     )
 
     runners_per_node: int = Field(
@@ -102,6 +102,13 @@ class ClusterConfig(BaseSettings):
         default=1.0, gt=0, description="Seconds between a process's reports of its counts."
     )
     metrics: bool = Field(default=True, description="Whether messages and entities are counted.")
+
+    @model_validator(mode="after")
+    def _guard_leaves_a_lease(self) -> Self:
+        # Here and not only at the coordinator: that is detached, and would be there with a figure it cannot begin with.
+        if self.guard_s >= self.lease_s:
+            raise ValueError(f"guard_s ({self.guard_s}) must be less than lease_s ({self.lease_s})")
+        return self
 
     @field_validator("runner_nodes", "groups", mode="before")
     @classmethod

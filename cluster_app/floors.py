@@ -1,7 +1,7 @@
 """Makes sure that `entities` and `observe` are this distribution's.
 
-Those names are short, and a user's own folder of the same name is likely. Found in its place it would fail somewhere
-deep inside, so it is looked for first.
+Those names are short, and a user's own folder or module of the same name is likely. Found in its place it would fail
+somewhere deep inside, so it is looked for first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def check_floors() -> None:
             raise ImportError(
                 f"cluster-app's package {name!r} is not at {home / name}: install cluster-app again"
             )
-        found = Path(origin).resolve().parent
+        module = Path(origin).resolve()
+        found = module.parent if module.name == "__init__.py" else module
         if found != home / name:
             raise ImportError(
-                f"{found} hides cluster-app's own package {name!r} at {home / name}: rename your folder, or move it "
+                f"{found} hides cluster-app's own package {name!r} at {home / name}: rename that, or move it "
                 "into a package of yours, so that it no longer stands at the top of sys.path"
             )

@@ -25,6 +25,7 @@ from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.ray_inside import connection_inside
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_transport import RayDirectory, RayTransport
+from cluster_app.silent_service import SilentService
 from cluster_app.version import VersionMismatch, __version__
 from observe.recorder import Recorder
 
@@ -188,4 +189,4 @@ def _hello(coordinator: Any) -> dict[str, Any]:
             return hello
         except (RayError, TimeoutError) as error:
             failure = error
-    raise ConnectionError(f"the coordinator does not answer: {failure}") from failure
+    raise SilentService(f"the coordinator does not answer: {failure}") from failure

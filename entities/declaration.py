@@ -162,6 +162,8 @@ class EntityOptions:
 
 
 def entity(
+    bare: None = None,
+    /,
     *,
     name: str | None = None,
     max_idle_time: float | None = 60.0,
@@ -190,7 +192,10 @@ def entity(
     :param runtime_env: the Ray `runtime_env` that its code needs. A process of its own gets it. Runners have that of
         the job which started the service; a type that needs another there is refused when it is registered.
     :raises ValueError: an option has no meaning.
+    :raises TypeError: there are no parentheses.
     """
+    if bare is not None:
+        raise TypeError("@entity takes its options by name, and parentheses also where there are none: @entity()")
     demand = Demand(num_cpus, num_gpus, resources, runtime_env if hosting == "actor" else None)
     options = EntityOptions(
         name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, runtime_env, demand

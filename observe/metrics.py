@@ -6,13 +6,14 @@
 from observe.instrumented import instrument
 from observe.instruments import cluster
 from observe.labels import label
-from observe.snapshot import HistogramView, MetricsSnapshot, Point, snapshot
+from observe.snapshot import HistogramView, MetricsSnapshot, Point, UnknownMetricError, snapshot
 from observe.track import track_cluster
 
 __all__ = [
     "HistogramView",
     "MetricsSnapshot",
     "Point",
+    "UnknownMetricError",
     "cluster",
     "instrument",
     "label",

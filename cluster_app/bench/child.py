@@ -34,7 +34,7 @@ class ChildFailed(Exception):
         self.hint = f"run it alone: python -m {module} '{asked}'"
         missing = re.search(r"No module named '(xoscar|psutil|scipy)'", last[0])
         if missing:
-            self.hint = f"{missing[1]} comes with the peers: pip install 'cluster-app[bench]'"
+            self.hint = f"{missing[1]} comes with the peers: pip install '.[bench]' in its checkout"
 
 
 def run_child(module: str, asked: Mapping[str, Any]) -> dict[str, Any]:

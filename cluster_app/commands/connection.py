@@ -15,10 +15,12 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 import cluster_app
 from cluster_app.cluster import Cluster
 from cluster_app.replay.refusal import Refusal
+from cluster_app.silent_service import SilentService
 
 __all__ = ["Address", "Json", "Namespace", "joined", "one_line", "quiet_stdout", "started"]
 
@@ -38,7 +40,7 @@ def started(address: str | None, namespace: str) -> Iterator[Cluster]:
     _quiet_ray()
     # Seconds pass when a Ray has to be started.
     print(f"connecting to cluster {namespace}", file=sys.stderr, flush=True)
-    with _told_as_refusal(address):
+    with _told_as_refusal(address, namespace):
         connection = cluster_app.connect(address, namespace=namespace)
     with connection as cluster:
         yield cluster
@@ -48,7 +50,7 @@ def started(address: str | None, namespace: str) -> Iterator[Cluster]:
 def joined(address: str | None, namespace: str) -> Iterator[Cluster]:
     """A connection to a service that runs. Raises Refusal when there is none, and starts nothing."""
     _quiet_ray()
-    with _told_as_refusal(address):
+    with _told_as_refusal(address, namespace):
         connection = _join(address, namespace=namespace)
     if connection is None:
         raise Refusal(
@@ -71,16 +73,35 @@ def _join(address: str | None, *, namespace: str) -> Cluster | None:
 
 
 @contextmanager
-def _told_as_refusal(address: str | None) -> Iterator[None]:
+def _told_as_refusal(address: str | None, namespace: str) -> Iterator[None]:
+    variable = os.environ.get("RAY_ADDRESS", "")
     try:
-        _knock(address or os.environ.get("RAY_ADDRESS", ""))
+        _knock(address or variable)
         yield
+    except SilentService as silent:
+        raise Refusal(
+            f"the cluster in namespace {namespace} is there and does not answer: {one_line(silent)}",
+            hint="ray list actors shows whether its coordinator lives",
+        ) from silent
     except OSError as error:  # a ConnectionError is one
-        where = f"at {address}" if address not in (None, "auto") else "here"
+        if address not in (None, "auto"):
+            where = f"at {address}"
+        else:
+            where = f"at {variable}, which RAY_ADDRESS names" if variable not in ("", "auto") else "here"
         raise Refusal(
             f"no Ray can be reached {where}: {one_line(error)}",
             hint="give --address, or start one: ray start --head",
         ) from error
+    except ValidationError as invalid:
+        raise Refusal(
+            "; ".join(_wrong_variable(wrong["loc"], wrong["input"], wrong["msg"]) for wrong in invalid.errors()),
+            hint="README has all variables and what they may be, under Configuration",
+        ) from invalid
+
+
+def _wrong_variable(field: tuple[int | str, ...], given: object, why: str) -> str:
+    """What is wrong with a figure that a variable sets; of no single one where it is wrong beside another."""
+    return f"CLUSTER_APP_{str(field[0]).upper()}={given}: {why}" if field else why
 
 
 def _knock(address: str) -> None:

@@ -76,7 +76,7 @@ def dashboards(
         from cluster_app.dashboards.names import NAME_SETS
     except ModuleNotFoundError as missing:
         raise Refusal(
-            f"{missing.name} is not installed", hint="pip install 'cluster-app[dashboards]'"
+            f"{missing.name} is not installed", hint="pip install '.[dashboards]' in its checkout"
         ) from missing
     _check(uid)
     target = out.expanduser().absolute()

@@ -20,7 +20,7 @@ __all__ = ["drain"]
 def drain(
     target: Annotated[str, typer.Argument(help="A node's or runner's id, or the beginning of just one.")],
     timeout_s: Annotated[
-        float, typer.Option("--timeout-s", help="Seconds to wait; the drain itself goes on.")
+        float, typer.Option("--timeout-s", min=0.001, help="Seconds to wait; the drain itself goes on.")
     ] = 60.0,
     undo: Annotated[bool, typer.Option("--undo", help="Let a drained node have runners again.")] = False,
     address: Address = None,

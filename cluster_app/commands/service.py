@@ -28,11 +28,11 @@ def status(address: Address = None, namespace: Namespace = "cluster_app", as_jso
         _show(found, screen())
 
 
-def down(address: Address = None, namespace: Namespace = "cluster_app") -> None:
+def down(address: Address = None, namespace: Namespace = "cluster_app", as_json: Json = False) -> None:
     """Remove runners, agents and coordinator, with all that entities hold in memory. Ray stays."""
-    with joined(address, namespace) as cluster:
+    with quiet_stdout(as_json), joined(address, namespace) as cluster:
         cluster.shutdown()
-    print(f"cluster {namespace} is down")
+    print(json.dumps({"namespace": namespace, "down": True}) if as_json else f"cluster {namespace} is down")
 
 
 def _show(found: ClusterStatus, console: Console) -> None:

@@ -65,5 +65,5 @@ def find_flights() -> FlightsFile:
     """The installed package's file. Raises Refusal when the package is not installed."""
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise Refusal(f"package {PACKAGE} is not installed", hint="pip install 'cluster-app[demo]'")
+        raise Refusal(f"package {PACKAGE} is not installed", hint="pip install '.[demo]' in its checkout")
     return FlightsFile(Path(package.submodule_search_locations[0]) / "data" / "flights.csv.zip")

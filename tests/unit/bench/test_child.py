@@ -19,7 +19,7 @@ def test_a_child_that_fails_is_told_with_its_last_word() -> None:
 def test_a_peer_that_is_not_installed_is_told_with_what_to_install() -> None:
     """A missing package is no riddle."""
     failed = ChildFailed("a.side", "Traceback\nModuleNotFoundError: No module named 'xoscar'\n", "{}")
-    assert failed.hint == "xoscar comes with the peers: pip install 'cluster-app[bench]'"
+    assert failed.hint == "xoscar comes with the peers: pip install '.[bench]' in its checkout"
 
 
 def test_the_last_line_is_what_was_measured_and_no_ray_is_handed_down(

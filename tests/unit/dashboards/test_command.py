@@ -198,7 +198,7 @@ def test_what_is_not_installed_is_named(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "grafana_foundation_sdk", None)
     assert cli.run(["dashboards", "--out", str(tmp_path)]) == 1
-    assert "hint: pip install 'cluster-app[dashboards]'" in capsys.readouterr().err
+    assert "hint: pip install '.[dashboards]' in its checkout" in capsys.readouterr().err
 
 
 @RAY_LEAVES_FILES_OPEN

@@ -30,6 +30,23 @@ def test_all_its_fields_are_read_and_nothing_else(config: ClusterConfig) -> None
     assert {name: type(value) for name, value in read.items()} == {n: type(v) for n, v in fields.items()}
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"lease_s": 0.1}, r"guard_s \(0.1\) must be less than lease_s \(0.1\)"),
+        ({"lease_s": float("inf")}, "lease_s"),
+        ({"message_timeout_s": float("inf")}, "message_timeout_s"),
+        ({"crowded_busy": float("nan")}, "crowded_busy"),
+    ],
+)
+def test_what_no_cluster_can_be_run_with_is_refused_where_it_is_written(
+    fields: dict[str, float], says: str
+) -> None:
+    """Not by the coordinator: it would be there for good, with a figure that it cannot begin with or read."""
+    with pytest.raises(ValueError, match=says):
+        ClusterConfig(**fields)  # type: ignore[arg-type]  # fields of floats
+
+
 @pytest.mark.parametrize("process", ["ray_coordinator", "ray_runner", "ray_agent", "ray_entity"])
 def test_a_process_of_the_clusters_does_not_load_what_checks_it(process: str) -> None:
     """When the coordinator is lost, everybody waits for the start of the next one."""

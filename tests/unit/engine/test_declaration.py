@@ -98,6 +98,15 @@ def test_an_option_without_meaning_is_refused(options: dict[str, Any]) -> None:
         entity(**options)
 
 
+def test_without_parentheses_it_is_refused_with_what_to_write() -> None:
+    """`@message` has none, so that is soon written."""
+
+    class Bare(Entity): ...
+
+    with pytest.raises(TypeError, match=r"@entity\(\)"):
+        entity(Bare)  # type: ignore[arg-type]  # as a type checker says, too
+
+
 def test_a_class_that_cannot_be_activated_is_refused() -> None:
     """No entity, or a constructor that needs arguments."""
 

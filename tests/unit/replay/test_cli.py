@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cluster_app import DrainRefused, DrainResult, DrainTimeout, cli
+from cluster_app import ClusterConfig, DrainRefused, DrainResult, DrainTimeout, cli
+from cluster_app.silent_service import SilentService
 from cluster_app.status import TelemetryStatus
 from tests.unit.replay import flights
 from tests.unit.replay.fake_cluster import FakeCluster
@@ -146,6 +147,7 @@ def _fly_and_forget(self: Any, *facts: Any) -> int:
         (["replay", "a.csv", "--rejects", "a.csv"], "a.csv is what is replayed", 2),
         (["replay", "a.csv", "--limit", "many"], "--limit", 2),
         (["replay"], "argument", 2),
+        (["drain", "x", "--timeout-s", "0"], "--timeout-s", 2),
         (["fly"], "fly", 2),
     ],
 )
@@ -231,6 +233,9 @@ def test_down_removes_the_cluster(fake: Connected, capsys: pytest.CaptureFixture
     """And leaves Ray alone."""
     assert cli.run(["down", "--address", "auto"]) == 0
     assert (fake.down, fake.asked) == (True, ("auto", "cluster_app"))
+    assert capsys.readouterr().out == "cluster cluster_app is down\n"
+    assert cli.run(["down", "--namespace", "other", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"namespace": "other", "down": True}
 
 
 def test_drain_tells_how_many_shards_moved(
@@ -306,6 +311,61 @@ def test_without_a_ray_status_and_down_say_so(
             "error: no Ray can be reached here: Could not find any running Ray instance.\n"
             "hint: give --address, or start one: ray start --head\n"
         )
+
+
+def test_the_hint_for_a_wrong_command_line_is_that_commands_own_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The page of all commands has nothing of its arguments."""
+    assert cli.run(["drain"]) == 2
+    assert capsys.readouterr().err.endswith("hint: cluster-app drain --help\n")
+
+
+def test_a_cluster_that_does_not_answer_is_not_taken_for_a_missing_ray(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage, that difference is what one wants to know."""
+
+    def connect(*args: Any, **named: Any) -> Any:
+        raise SilentService("the coordinator does not answer: timed out")
+
+    monkeypatch.setattr("cluster_app.commands.connection._join", connect)
+    assert cli.run(["status", "--namespace", "other"]) == 1
+    assert capsys.readouterr().err == (
+        "error: the cluster in namespace other is there and does not answer: "
+        "the coordinator does not answer: timed out\n"
+        "hint: ray list actors shows whether its coordinator lives\n"
+    )
+
+
+def test_a_variable_that_names_no_ray_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not said on the command line is easily overlooked."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert cli.run(["status"]) == 1
+    assert f"error: no Ray can be reached at {address}, which RAY_ADDRESS names: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("abc", "CLUSTER_APP_LEASE_S=abc: Input should be a valid number"),
+        ("0.1", "guard_s (0.1) must be less than lease_s (0.1)"),
+    ],
+)
+def test_a_variable_without_a_meaning_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    """With its name and its value; nothing was started."""
+    monkeypatch.setenv("CLUSTER_APP_LEASE_S", value)
+    monkeypatch.setattr("cluster_app.commands.connection._join", lambda *args, **named: ClusterConfig())
+    assert cli.run(["status"]) == 1
+    problem, hint = capsys.readouterr().err.splitlines()
+    assert problem.startswith("error: ") and says in problem
+    assert hint.startswith("hint: ")
 
 
 def test_an_address_where_nobody_listens_is_told_at_once(

@@ -263,7 +263,7 @@ def test_a_missing_package_is_refused_with_the_extra_that_brings_it(monkeypatch:
     monkeypatch.setattr("cluster_app.replay.flights_file.PACKAGE", "no_such_package_of_flights")
     with pytest.raises(Refusal, match="not installed") as caught:
         find_flights()
-    assert "cluster-app[demo]" in caught.value.hint
+    assert "'.[demo]'" in caught.value.hint
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
