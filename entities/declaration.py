@@ -195,7 +195,9 @@ def entity(
     :raises TypeError: there are no parentheses.
     """
     if bare is not None:
-        raise TypeError("@entity takes its options by name, and parentheses also where there are none: @entity()")
+        raise TypeError(
+            "@entity takes its options by name, and parentheses also where there are none: @entity()"
+        )
     demand = Demand(num_cpus, num_gpus, resources, runtime_env if hosting == "actor" else None)
     options = EntityOptions(
         name, max_idle_time, mailbox_capacity, concurrency, reentrant, hosting, group, runtime_env, demand

@@ -94,7 +94,9 @@ def _told_as_refusal(address: str | None, namespace: str) -> Iterator[None]:
         ) from error
     except ValidationError as invalid:
         raise Refusal(
-            "; ".join(_wrong_variable(wrong["loc"], wrong["input"], wrong["msg"]) for wrong in invalid.errors()),
+            "; ".join(
+                _wrong_variable(wrong["loc"], wrong["input"], wrong["msg"]) for wrong in invalid.errors()
+            ),
             hint="README has all variables and what they may be, under Configuration",
         ) from invalid
 
