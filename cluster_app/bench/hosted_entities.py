@@ -14,7 +14,7 @@ from typing import Any
 from cluster_app.bench.departure import await_end, cpu_s_of, still_there
 from cluster_app.bench.hosted_sum import HostedSum
 from cluster_app.bench.pipeline import WrongValue, check_value
-from cluster_app.bench.ray_actor_starts import SumWithPid, start_actor
+from cluster_app.bench.ray_actor_starts import start_actor
 from cluster_app.bench.ray_instance import run_side
 
 __all__ = ["measure"]
@@ -26,11 +26,8 @@ GONE_S = 30.0  # the longest that one may take to leave
 
 def measure(cluster: Any, entities: int) -> dict[str, Any]:
     """Start so many, each once the one before has gone, and as many actors; who begins changes from one to the next."""
-    import ray
-
-    kind: Any = ray.remote(SumWithPid)
     _start_entity(cluster, 0)
-    start_actor(kind, 0, GONE_S)
+    start_actor(0, GONE_S)
     _await_counted(cluster, WARM_UP)
     lanes, series = _lanes(cluster), _series(cluster)
     ours: list[tuple[float, float]] = []
@@ -38,12 +35,12 @@ def measure(cluster: Any, entities: int) -> dict[str, Any]:
     pids: list[int] = []
     for number in range(WARM_UP, WARM_UP + entities):
         if number % 2:
-            raw.append(start_actor(kind, number, GONE_S))
+            raw.append(start_actor(number, GONE_S))
         elapsed_s, taken_s, pid = _start_entity(cluster, number)
         ours.append((elapsed_s, taken_s))
         pids.append(pid)
         if not number % 2:
-            raw.append(start_actor(kind, number, GONE_S))
+            raw.append(start_actor(number, GONE_S))
     if len(set(pids)) != entities:
         raise WrongValue(f"{entities} entities in {len(set(pids))} processes: not one of its own each")
     _await_counted(cluster, entities + WARM_UP)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from typing import Any
 
 from cluster_app.bench.departure import await_end, cpu_s_of
 from cluster_app.bench.pipeline import check_value
 
-__all__ = ["SumWithPid", "start_actor"]
+__all__ = ["start_actor"]
 
 
 class SumWithPid:
@@ -32,14 +33,21 @@ class SumWithPid:
         return os.getpid()
 
 
-def start_actor(kind: Any, number: int, gone_s: float) -> tuple[float, float]:
-    """Start one, and have it go: seconds to its first value, and of CPU by then.
+@cache
+def _kind() -> Any:
+    import ray
 
-    :param kind: `SumWithPid` as a Ray actor class.
+    return ray.remote(SumWithPid)
+
+
+def start_actor(number: int, gone_s: float) -> tuple[float, float]:
+    """Start one, and have it go: seconds to its first value, and of CPU by then. Needs a Ray.
+
     :param gone_s: the longest that it may take to leave.
     """
     import ray
 
+    kind = _kind()
     started_s = time.perf_counter()
     actor = kind.remote()
     value = ray.get(actor.increment.remote(1))
