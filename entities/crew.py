@@ -311,10 +311,18 @@ class _Rest:
                 else:
                     awaited = self._context.run(self._coroutine.throw, thrown)
             except StopIteration as returned:
-                value = returned.value
+                value, error = returned.value, None
+                break
+            except BaseException as raised:
+                value, error = None, raised
                 break
             finally:
                 if (held_s := clock() - began_at) > SLOW_S:
                     crew._slow(self._job, held_s)
         yield from crew.may_run().__await__()  # its last step may have outlasted the right to run
-        return value
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame by its traceback: else a cycle

@@ -124,7 +124,8 @@ class Deactivator:
                 raise
             logging.getLogger("entities").error("on_deactivate of %s raised", activation, exc_info=raised)
             reason = "failed"
-        if activation.phase is Phase.STOPPING:
+        # What waits for it would come to life again here: only while its shard is still this host's.
+        if await self._turns.may_run(activation) and activation.phase is Phase.STOPPING:
             self.gone(activation, reason)
 
     def stays(self, activation: Activation, seconds: float) -> None:

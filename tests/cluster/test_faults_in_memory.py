@@ -66,6 +66,29 @@ class Target(Entity):
         return self.epoch
 
 
+@entity(name="faults.SlowToGo", max_idle_time=1.0)
+class SlowToGo(Entity):
+    """Notes when it came and when it began to go, which takes it a while."""
+
+    def __init__(self) -> None:
+        journal.append((self.address.id, "came", self.epoch))
+
+    @message
+    def which(self) -> tuple[int, int]:
+        return self.epoch
+
+    async def on_deactivate(self, reason: str) -> None:
+        journal.append((self.address.id, "goes", self.epoch))
+        await asyncio.sleep(9.0)
+
+
+@entity(name="faults.Asker", max_idle_time=None)
+class Asker(Entity):
+    @message
+    async def ask(self, other: str) -> tuple[int, int]:
+        return await self.entity(SlowToGo, other).which.remote()
+
+
 T = TypeVar("T", Target, "Guest")
 TARGET = {"entity_type": "faults.Target"}
 
@@ -211,6 +234,38 @@ def test_a_runner_whose_lease_has_ended_lets_nobody_go(memory_cluster: MemoryClu
     memory_cluster.clock.advance(5.0)
     went = {name for name, what, _ in journal if what == "went"}
     assert went == {str(n) for n in range(20)} - asleep
+
+
+def test_what_waits_for_an_entity_that_goes_brings_none_to_life_after_the_lease(
+    memory_cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes its time to go, and its runner is cut off meanwhile: only the next owner has a successor."""
+    memory = memory_cluster._memory
+    slow = memory_cluster.entity(SlowToGo, "x")
+    first = slow.which.remote().result(10)
+    owner = memory._service[0].owner("faults.SlowToGo", "x")
+    memory_cluster.register(Asker)
+    ids = (str(n) for n in range(100))
+    beside = next(name for name in ids if memory._service[0].owner("faults.Asker", name) == owner)
+    asker = memory_cluster.entity(Asker, beside)
+    asker.ask.remote("y").result(10)
+    memory_cluster.clock.advance(1.5)
+    assert ("x", "goes", first) in journal
+    asker.ask.remote("x")  # by the local lane: into the mailbox of the one that goes
+    memory_cluster.clock.settle()
+
+    async def never(patience_s: float | None = None) -> None:
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(memory._runners[owner], "_renew_once", never)
+    memory_cluster.clock.advance(2 * ClusterConfig().lease_s)
+    second = slow.which.remote().result(10)
+    assert second > first
+    memory_cluster.clock.advance(10)
+    assert [(what, epoch) for name, what, epoch in journal if name == "x" and what == "came"] == [
+        ("came", first),
+        ("came", second),
+    ]
 
 
 def test_new_messages_succeed_after_a_kill(memory_cluster: MemoryCluster) -> None:

@@ -179,7 +179,16 @@ def test_what_outlasts_the_right_to_run_is_told_when_it_may_leave(kept: bool) ->
             gate.until = float("-inf")
             return "late"
 
-        handlers: list[tuple[Callable[..., Any], str]] = [(close, "at once"), (wait_and_close, "late")]
+        async def wait_close_and_raise(_: Any) -> None:
+            await asyncio.sleep(0)
+            gate.until = float("-inf")
+            raise LookupError
+
+        handlers: list[tuple[Callable[..., Any], Any]] = [
+            (close, "at once"),
+            (wait_and_close, "late"),
+            (wait_close_and_raise, LookupError),
+        ]
         for handler, value in handlers:
             job = stage.start(handler)
             await turns()
