@@ -231,16 +231,20 @@ class Client:
         self, settlement: Settlement, *, hurry: bool = True, answered: SendingLane | None = None
     ) -> None:
         self._routing.resolve(settlement)
-        if self._local is not None and not self._local.may_leave():
-            return
+        leaves = self._local is None or self._local.may_leave()
         for lane in self._lanes:
-            if not lane.outbound.queue:
+            queue = lane.outbound.queue
+            if not queue:
                 continue
-            if lane.local and self.locally is not None:
+            if not leaves:
+                pass
+            elif lane.local and self.locally is not None:
                 self.locally.send(lane, settlement)
             else:
                 idle = lane is answered and not lane.calls
                 self._lanes.send(lane, hurry=hurry or idle)
+            if queue and lane.next_due == _NEVER:
+                self._lanes.see_to_the_oldest(lane)
 
     def _carry_on(self, step: Callable[[Settlement], None]) -> None:
         """Do one step under the lock, and what it makes possible."""
@@ -327,6 +331,15 @@ class Client:
 
     def cancel(self, message: EntityResponse[Any]) -> bool:
         """The sender of this message wants it no more."""
+        if (
+            self._local is not None
+            and self.locally is not None
+            and self.locally.handing_over
+            and self._local.here()
+        ):
+            # An entity's `__init__` says so, which this sender runs just now while it hands another message over.
+            self._local.call_soon(partial(self.cancel, message))
+            return not message._settled
         settlement = Settlement()
         with self._lock:
             self._drain(settlement)
@@ -390,6 +403,9 @@ class Client:
             self._lanes.close()
         settlement.wake()
         self.pump()
+
+
+_NEVER = float("inf")
 
 
 def _begin_traces(messages: Sequence[EntityResponse[Any]], drawn: list[int]) -> None:

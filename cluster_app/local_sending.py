@@ -23,6 +23,7 @@ __all__ = ["LocalSending"]
 class LocalSending:
     """What one sender has with its own runner.
 
+    :ivar handing_over: a message is just being handed over, under the sender's lock: an entity's `__init__` may run.
     :param lock: the sender's.
     :param carry_on: has the sender send what waits, with the lock.
     :param pump: has it carry on what is in its inbox, without.
@@ -44,6 +45,7 @@ class LocalSending:
         self._routing = routing
         self._carry_on = carry_on
         self._pump = pump
+        self.handing_over = False
 
     def send(self, lane: SendingLane, settlement: Settlement) -> None:
         """Hand over what waits on the lane, or have that done where it may be. The caller holds the lock."""
@@ -61,7 +63,11 @@ class LocalSending:
             if message.deadline is None:
                 lane.next_due = min(lane.next_due, self._timetable.end_of(message))
                 self._timetable.wake_at(lane.next_due)
-            shard = local.take(lane, message, sequence)
+            self.handing_over = True
+            try:
+                shard = local.take(lane, message, sequence)
+            finally:
+                self.handing_over = False
             if shard is not None:
                 outbound.in_flight.pop(sequence, None)
                 self._routing.refused(lane, message, sequence, settlement)

@@ -64,15 +64,18 @@ class Registration:
         self._lock = lock
         self._pump = pump
         self._types: dict[str, KnownType] = {}
+        self._replaced: list[KnownType] = []  # by other code of that name, while messages of theirs may wait
         self._kept: set[str] = set()  # the digests of singletons that the cluster has taken in
 
     def __iter__(self) -> Iterator[KnownType]:
-        return iter(list(self._types.values()))  # any thread may add one
+        return iter([*self._types.values(), *self._replaced])  # any thread may add one
 
     def known(self, definition: EntityDefinition) -> KnownType:
         """What is known of a type; other code under the same name begins anew."""
         known = self._types.get(definition.name)
         if known is None or known.definition.digest != definition.digest:
+            if known is not None and known.held:
+                self._replaced.append(known)
             known = self._types[definition.name] = KnownType(definition)
         return known
 
@@ -114,6 +117,8 @@ class Registration:
     def hold(self, known: KnownType, message: EntityResponse[Any]) -> None:
         """Let a message wait until its type is registered."""
         known.held.append(message)
+        if self._types.get(known.definition.name) is not known and known not in self._replaced:
+            self._replaced.append(known)
         if message.deadline is None:
             self._timetable.wake_at(self._timetable.end_of(message))
         self.ask(known)
@@ -151,3 +156,5 @@ class Registration:
             message.flight = -1
             self._timetable.part_if_held(message)
         known.held.clear()
+        if known in self._replaced:
+            self._replaced.remove(known)

@@ -30,6 +30,27 @@ if TYPE_CHECKING:
     from tests.conftest import Counts
 
 
+@entity(name="deadlines.Sponsor")
+class Sponsor(Entity):
+    """Has another come to life on its own runner."""
+
+    @message
+    async def sponsor(self) -> str:
+        return await self.entity(Hasty, "x").greet.remote()
+
+
+@entity(name="deadlines.Hasty")
+class Hasty(Entity):
+    """Sends a message as it comes to life, and wants it no more."""
+
+    def __init__(self) -> None:
+        self.cancelled = self.entity(Worker, "own").note.remote("too late").cancel()
+
+    @message
+    def greet(self) -> str:
+        return "warm" if self.cancelled else "cold"
+
+
 @entity(name="deadlines.Worker")
 class Worker(Entity):
     """Works as long as it is told, and remembers what happened to it."""
@@ -262,6 +283,15 @@ def test_a_handlers_deadline_bounds_the_messages_it_sends(memory_cluster: Memory
     assert isinstance(reply.exception(), Timeout)
     metrics = memory_cluster.metrics()
     assert metrics.value("cluster_errors_total", entity_type="deadlines.Worker", type="Timeout") == 1
+
+
+def test_an_entity_may_cancel_while_it_comes_to_life() -> None:
+    """Its sender brings it to life as it hands its message over, and is the one that is asked to cancel."""
+    with MemoryCluster(runners=1) as cluster:
+        assert cluster.entity(Sponsor, "x").sponsor.remote().result(5) == "warm"
+        cluster.clock.settle()
+        assert cluster.entity(Worker, "own").history.remote().result(5) == []
+        assert cluster.metrics().value("cluster_errors_total", type="Cancelled") == 1
 
 
 def test_a_queued_message_that_is_cancelled_never_runs(cluster: Cluster, counts: Counts) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cluster_app.code import TypeConflict
 from cluster_app.config import ClusterConfig
 from cluster_app.exchange import RunnerUnreachable
+from entities.declaration import define
 from entities.errors import (
     Cancelled,
     EntityNotAssignedToRunner,
@@ -45,6 +46,21 @@ def test_a_message_ends_at_the_default_timeout_after_it_was_sent() -> None:
     world.advance(0.001)
     error = outcome(reply)
     assert isinstance(error, Timeout) and error.may_have_run
+
+
+def test_what_finds_no_room_on_its_lane_ends_at_the_default_timeout_too() -> None:
+    """Both exchanges of a lane hang, and their messages have ended: what is sent then is in no frame, and ends in time."""
+    world, runner = one_runner()
+    runner.at_once = False
+    hung = [world.send("a"), world.send("b")]
+    world.advance(31)
+    assert [type(outcome(reply)) for reply in hung] == [Timeout, Timeout]
+    late = world.send("c")
+    world.advance(29.999)
+    assert not late.done()
+    world.advance(0.001)
+    error = outcome(late)
+    assert isinstance(error, EntityNotAssignedToRunner | Timeout) and not error.may_have_run
 
 
 def test_a_message_with_a_timeout_of_its_own_ends_then() -> None:
@@ -196,6 +212,38 @@ def test_an_unanswered_registration_is_asked_again() -> None:
     world.tell_registered()
     world.settle()
     assert outcome(reply) == 1
+
+
+@pytest.mark.parametrize("sent", ["before", "after"])
+def test_messages_of_code_that_was_replaced_meanwhile_are_asked_for_again(sent: str) -> None:
+    """A notebook's cell is run anew while no coordinator answers: what the old class has sent waits, and ends."""
+    world = World(registers=False)
+    world.add_runner("one")
+    world.grant("one")
+    old = world.client.reference(Ledger, "a").put
+    waiting = [old.remote(1)] if sent == "before" else []
+    world.client.hurry()
+    anew = type("Ledger", (Ledger,), {"more": 1})
+    world.client.reference(anew, "a").put  # noqa: B018  # looked up, its code is known
+    if sent == "after":
+        waiting = [old.remote(1)]
+        world.client.hurry()
+    world.tell_registered(ConnectionError("nobody"))
+    world.advance(1.0)
+    assert world.tell_registered(TypeConflict("Ledger is registered with other code"))
+    (reply,) = waiting
+    assert isinstance(outcome(reply), RunnerNotRegistered)
+    assert list(world.client.types) == [world.client.types.known(define(anew))]
+
+
+def test_close_ends_what_waits_for_code_that_was_replaced() -> None:
+    """Nobody would ever ask for it again."""
+    world = World(registers=False)
+    reply = world.client.reference(Ledger, "a").put.remote(1)
+    world.client.hurry()
+    world.client.reference(type("Ledger", (Ledger,), {"more": 1}), "a").put  # noqa: B018  # as above
+    world.client.close()
+    assert isinstance(outcome(reply), Cancelled)
 
 
 def test_a_refused_type_ends_its_messages_with_the_reason() -> None:
