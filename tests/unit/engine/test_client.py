@@ -49,7 +49,7 @@ def test_a_message_ends_at_the_default_timeout_after_it_was_sent() -> None:
 
 
 def test_what_finds_no_room_on_its_lane_ends_at_the_default_timeout_too() -> None:
-    """Both exchanges of a lane hang, and their messages have ended: what is sent then is in no frame, and ends in time."""
+    """Both exchanges of a lane hang, and their messages have ended: what is sent then is in no frame, and ends."""
     world, runner = one_runner()
     runner.at_once = False
     hung = [world.send("a"), world.send("b")]
