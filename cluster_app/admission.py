@@ -22,7 +22,7 @@ from cluster_app.origin import Origin
 from cluster_app.outbound_lane import extras_of
 from cluster_app.resolved import needs_objects, resolved
 from cluster_app.shard import ShardId, shard_number
-from entities.activation import HostedMessage
+from entities.activation import Activation, HostedMessage
 from entities.address import EntityAddress
 from entities.declaration import EntityDefinition
 from entities.delivery import Delivery, Particulars
@@ -42,7 +42,9 @@ class Admission:
     """One runner's gate for messages.
 
     :ivar grants: the shards that the runner holds.
-    :ivar draining: those of them that it is handing back: nothing more is let in.
+    :ivar draining: those of them that it is handing back: nothing more is let in, but for what a handler that runs
+        there has caused, and may wait for.
+    :ivar late: the entities that came to life by such a message.
     :ivar fenced: frames of senders that know of no grant after this epoch are refused: all that has been taken away.
     :ivar unloadable: registered types whose code fails here, and why.
     :ivar broadcasts: the entities of this runner, as broadcasts find them.
@@ -64,6 +66,7 @@ class Admission:
     ) -> None:
         self.grants: Mapping[ShardId, Epoch] = {}
         self.draining: set[ShardId] = set()
+        self.late: dict[ShardId, list[Activation]] = {}
         self.fenced: tuple[int, int] = (0, 0)
         self.unloadable: dict[str, str] = {}
         self.hot = HotEntities(now())
@@ -176,7 +179,13 @@ class Admission:
         activation = hosted.live.get(entity_id)
         if activation is None or careful:
             shard, epoch = self.epoch_of(hosted.definition, entity_id)
-            if epoch is None or not origin.admits(shard, extra.stream if extra is not None else 0):
+            stream, chain = (0, ()) if extra is None else (extra.stream, extra.chain)
+            late = epoch is None and self._causes(shard, chain)
+            if late:
+                epoch = self.grants.get(shard)
+            # What comes back to an entity of its chain has no place among those that wait for the entity.
+            comes_back = late and (hosted.definition.name, entity_id) in [call[:2] for call in chain]
+            if epoch is None or not (comes_back or origin.admits(shard, stream)):
                 return shard
             if activation is None:
                 if extra is not None and extra.trace is not None:
@@ -189,6 +198,8 @@ class Admission:
                     _refused(delivery, failed)
                     origin.fail(delivery.sequence, failed)
                     return None
+                if late:
+                    self.late.setdefault(shard, []).append(activation)
         wrong: BaseException | None = None
         if extra is not None:
             wrong = self._unpack(delivery, extra, attachments, delivery.accepted_at)
@@ -199,6 +210,24 @@ class Admission:
         else:
             origin.unanswered[delivery.sequence] = delivery
         return None
+
+    def _causes(self, shard: ShardId, chain: tuple[tuple[str, str, str], ...]) -> bool:
+        """Whether a handler that runs in this shard has caused a message with this call chain.
+
+        The shard waits for the handler and that one, like as not, for the message: refused, they would wait for its
+        deadline together.
+        """
+        for name, entity_id, message_id in chain:
+            hosted = self._hosted(name)
+            activation = None if hosted is None else hosted.live.get(entity_id)
+            if (
+                activation is not None
+                and (activation.hosted.definition.options.group, activation.shard)
+                == (shard.group, shard.number)
+                and any(busy.id == message_id for busy in activation.running)
+            ):
+                return True
+        return False
 
     def _message(self, name: str, method: str) -> HostedMessage | Callable[[str], Exception]:
         """A declared message; or, by entity id, why there is none."""

@@ -269,7 +269,7 @@ class Client:
                     self._lanes.failed(lane, request)
                 elif answer.received < 0:
                     why = "it no longer knows this sender's lane"
-                    self._routing.lose(lane, settlement, why, alive=True)
+                    self._routing.lose(lane, settlement, why, alive=True, keeps_state=True)
                 else:
                     self._take(lane, answer, settlement)
                     if answer.published > lane.outbound.acknowledged and not (lane.calls or lane.polling):

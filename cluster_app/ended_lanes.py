@@ -29,17 +29,14 @@ class EndedLanes:
         """Whether this request, of a lane that the runner does not know, begins it.
 
         A lane begins with one of its first two frames, which may overtake each other: the third leaves when one of them
-        has been answered. Anything else is of a lane that was forgotten here, or never was.
+        has been answered. Or with a cancellation that has overtaken both. Anything else is of a lane that was forgotten
+        here, or never was.
         """
         key = (request.sender, request.lane)
         if request.close:
             self.add(key)  # its frames may come yet
-        return (
-            request.parcel is not None
-            and request.parcel.number < 2
-            and not request.acknowledged
-            and key not in self._ended
-        )
+        first = bool(request.cancel) if request.parcel is None else request.parcel.number < 2
+        return first and not request.acknowledged and key not in self._ended
 
     def add(self, lane: tuple[str, int]) -> None:
         """It has ended: nothing of it begins anew."""

@@ -1,7 +1,8 @@
 """The shards that a runner was asked for, on their way out.
 
 Decides when one is free: when the last of its entities has gone. Nothing more is let in meanwhile, what has not started
-goes back to its senders, and what runs is waited for. Which shards these are is the coordinator's to say.
+goes back to its senders, and what runs is waited for, with what it causes in the same shard. Which shards these are is
+the coordinator's to say.
 """
 
 from __future__ import annotations
@@ -83,10 +84,15 @@ class LeavingShards:
         while not self._given_up:
             empty = []
             for shard, activations in pending.items():
+                activations.extend(self._admission.late.pop(shard, ()))
                 while activations and activations[-1].phase is Phase.GONE:
                     activations.extend(self._successors(activations.pop()))
                 if not activations:
                     empty.append(shard)
+                elif (
+                    activations[-1].phase is Phase.ACTIVE
+                ):  # it came late; while it comes to life it is waited for
+                    self._host.deactivator.let_go(activations[-1], "handoff")
             for shard in empty:
                 del pending[shard]
                 self._tenure.released(shard)
@@ -102,13 +108,9 @@ class LeavingShards:
     def _successors(self, gone: Activation) -> list[Activation]:
         """The activation that has taken the place of one that was to leave with its shard: it is to leave as well.
 
-        A message that was running in a process that was lost may be run again, and that brings its entity to life.
+        A message that was running in a process that was lost may be run again, and one that was let in late may have
+        waited: that brings an entity to life.
         """
         hosted = self._host.live.hosted(gone.hosted.definition.name)
         successor = hosted.live.get(gone.entity_id) if hosted is not None else None
-        if successor is None:
-            return []
-        for delivery in successor.empty():
-            send_back(delivery)
-        self._host.deactivator.let_go(successor, "handoff")
-        return [successor]
+        return [] if successor is None else [successor]

@@ -200,11 +200,14 @@ class Routing:
         why: str,
         *,
         alive: bool = False,
+        keeps_state: bool = False,
         idle_since: float = float("inf"),
     ) -> None:
         """The runner has ended, or nothing will come by this lane any more: what was in flight may have run.
 
-        :param idle_since: what was sent from then on cannot have.
+        :param keeps_state: its entities live on. What may have run is not run again: those behind it may have, too, and
+            it would undo what they did.
+        :param idle_since: what was sent from then on cannot have run.
         """
         outbound = lane.outbound
         runner_id = outbound.runner_id
@@ -220,7 +223,9 @@ class Routing:
                 continue
             if sequence in lane.cancelled:
                 _end_cancelled(message, settlement, now, may_have_run=message.sent_at <= idle_since)
-            elif message.sent_at > idle_since or (message.route.kind.idempotent and _in_place(message, lane)):
+            elif message.sent_at > idle_since or (
+                message.route.kind.idempotent and not keeps_state and _in_place(message, lane)
+            ):
                 self._redelivery.came_back(message)
                 may_have_run = message.sent_at <= idle_since
                 self._redelivery.mark(message, lane, sequence, "RunnerUnavailable", may_have_run=may_have_run)

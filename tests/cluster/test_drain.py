@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
-from cluster_app import DrainRefused, DrainTimeout, Entity, EntityResponse, entity, gather, message
+from cluster_app import (
+    DrainRefused,
+    DrainTimeout,
+    Entity,
+    EntityResponse,
+    HandlerError,
+    entity,
+    gather,
+    message,
+)
+from cluster_app.shard import shard_number
 from cluster_app.testing import MemoryCluster
+from entities.declaration import define
 
 # What has happened, wherever an entity of this process lives: (id, sender, number).
 journal: list[tuple[str, str, int]] = []
@@ -47,6 +59,48 @@ class Clerk(Entity):
                 replies.append(desk.take_slowly.remote(self.address.id, number))
             await asyncio.sleep(0.01)
         return [await reply for reply in replies]
+
+
+class Caller(Entity):
+    """Works for a second, and then asks others, who ask it back."""
+
+    @message
+    async def ask(self, *path: str) -> str:
+        await asyncio.sleep(1.0)
+        return await self.pass_on(*path)
+
+    @message
+    async def pass_on(self, *path: str) -> str:
+        if not path:
+            return f"{self.address.id} was asked"
+        name, entity_id = path[0].split(":")
+        kind = {kind.__name__: kind for kind in (Patient, Impatient, Slow)}[name]
+        return await self.entity(kind, entity_id).pass_on.remote(*path[1:])
+
+
+@entity(name="drain.Patient", reentrant=True)
+class Patient(Caller):
+    """May be asked back."""
+
+
+@entity(name="drain.Impatient")
+class Impatient(Caller):
+    """May not."""
+
+
+@entity(name="drain.Slow")
+class Slow(Caller):
+    """Takes its time to come to life."""
+
+    async def on_activate(self) -> None:
+        await asyncio.sleep(0.5)
+
+
+def in_the_shard_of(kind: type[Caller], other: type[Caller]) -> str:
+    """The id of another entity that is in the same shard as x of this type."""
+    shard = shard_number(define(kind).name, "x", 300)
+    ids = map(str, itertools.count())
+    return next(name for name in ids if shard_number(define(other).name, name, 300) == shard)
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +231,50 @@ def test_the_only_runner_is_replaced_before_its_shards_move() -> None:
         assert runner.shards == 300
         assert cluster.metrics().value("cluster_shard_handoffs_total", reason="drain") == 300
         assert cluster.metrics().value("cluster_entity_deactivations_total", reason="lost") == 0
+
+
+@pytest.mark.parametrize("beside", [Impatient, Slow])
+def test_what_a_running_handler_causes_in_its_own_shard_is_done_before_that_moves(
+    memory_cluster: MemoryCluster, beside: type[Caller]
+) -> None:
+    """The shard waits for the handler, and the handler for an entity that comes to life in it."""
+    name = in_the_shard_of(Impatient, beside)
+    running = memory_cluster.entity(Impatient, "x").ask.remote(f"{beside.__name__}:{name}")
+    memory_cluster.clock.settle()
+    home = memory_cluster._memory._service[0].owner("drain.Impatient", "x")
+    assert home is not None
+    drained = memory_cluster.drain(home)
+    assert running.result(1) == f"{name} was asked"
+    assert drained.seconds < 2
+    check_gone(memory_cluster, started=2)
+
+
+def test_a_chain_that_comes_back_to_an_entity_of_a_shard_that_moves_is_let_in(
+    memory_cluster: MemoryCluster,
+) -> None:
+    """From another runner, or by way of the same; where it may not come back it is told so as ever."""
+    running: list[EntityResponse[str]] = []
+    told: list[EntityResponse[str]] = []
+    for n in range(12):
+        running.append(memory_cluster.entity(Patient, f"p{n}").ask.remote(f"Impatient:{n}", f"Patient:p{n}"))
+        told.append(memory_cluster.entity(Impatient, f"i{n}").ask.remote(f"Patient:{n}", f"Impatient:i{n}"))
+    memory_cluster.clock.settle()
+    home = runner_ids(memory_cluster)[0]
+    drained = memory_cluster.drain(home)
+    memory_cluster.clock.advance(3)
+    assert [reply.result(1) for reply in running] == [f"p{n} was asked" for n in range(12)]
+    for reply in told:
+        error = reply.exception()
+        assert isinstance(error, HandlerError) and "CallCycle: drain.Impatient/i" in str(error)
+    assert drained.seconds < 4
+    assert memory_cluster.metrics().value("cluster_errors_total", type="Timeout") == 0
+
+
+def check_gone(cluster: MemoryCluster, started: int) -> None:
+    """So many entities have come to life, and all of them have gone with their shard."""
+    metrics = cluster.metrics()
+    assert metrics.value("cluster_entity_activations_total") == started
+    assert metrics.value("cluster_entity_deactivations_total", reason="handoff") == started
 
 
 def test_what_still_runs_is_named_and_the_drain_goes_on(memory_cluster: MemoryCluster) -> None:

@@ -244,6 +244,7 @@ def test_what_waits_for_an_entity_that_goes_brings_none_to_life_after_the_lease(
     slow = memory_cluster.entity(SlowToGo, "x")
     first = slow.which.remote().result(10)
     owner = memory._service[0].owner("faults.SlowToGo", "x")
+    assert owner is not None
     memory_cluster.register(Asker)
     ids = (str(n) for n in range(100))
     beside = next(name for name in ids if memory._service[0].owner("faults.Asker", name) == owner)

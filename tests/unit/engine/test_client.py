@@ -605,6 +605,43 @@ def test_a_runner_that_forgot_the_lane_gets_a_new_one() -> None:
     assert outcome(later_again) == 4
 
 
+def test_a_runner_that_forgot_the_lane_and_lives_runs_nothing_again() -> None:
+    """Its entities are as they were: what may run twice would run behind what came after it, and undo that."""
+    world, runner = one_runner()
+    runner.at_once = False
+    look, put = world.send("a", name="look"), world.send("a")
+    world.settle()
+    runner.lanes.clear()  # swept; what both have done is done
+    runner.at_once = True
+    later = world.send("a")
+    world.settle()
+    for reply in (look, put, later):
+        error = outcome(reply)
+        assert isinstance(error, RunnerUnavailable) and error.may_have_run
+    assert [taken.value for taken in world.taken] == [2, 3]
+
+
+def test_a_cancellation_may_overtake_the_first_frame_of_its_lane() -> None:
+    """Ray promises its calls no order: the lane begins with it, and the frame comes to that."""
+    world = World()
+    runner = world.add_runner("one")
+    world.grant("one")
+    runner.at_once = False
+    first, second = world.send("a"), world.send("a")
+    world.tell_registered()
+    world.tell_routes()
+    assert second.cancel()
+    (cancelling,) = [n for n, way in enumerate(world.requests) if way.request.cancel]
+    world.arrive(cancelling)
+    world.settle()
+    assert len(world.taken) == 2
+    runner.finish()
+    runner.finish()
+    world.settle()
+    assert outcome(first) == 1 and second.done()
+    assert world.counted().value("cluster_redeliveries_total") == 0
+
+
 # -- the end
 
 
