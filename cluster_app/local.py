@@ -31,7 +31,7 @@ class LocalRunner(Protocol):
         """Whether messages may leave this process now."""
         ...
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the runner's loop."""
         ...
 
@@ -80,7 +80,7 @@ class LocalLane:
         """Whether this is the thread of the runner's loop."""
         return threading.get_ident() == self._thread
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the runner's loop."""
         self._loop.call_soon_threadsafe(callback)
 
