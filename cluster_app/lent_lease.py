@@ -86,7 +86,7 @@ class LentWay:
         """No thread of this process is a runner's."""
         return False
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the entity's loop."""
         self._loop.call_soon_threadsafe(callback)
 
