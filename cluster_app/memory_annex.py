@@ -38,8 +38,6 @@ class MemoryAnnexes(OwnedAnnexes):
     :param report: told a process's name and counts, and whether they are its last.
     """
 
-    close_s = 0.0  # all that happens at its end happens without time passing
-
     def __init__(
         self,
         runner: Runner,

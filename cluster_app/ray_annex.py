@@ -48,8 +48,6 @@ class RayAnnexes(OwnedAnnexes):
     :ivar unburied: by address, done when the process that was started last for it is proven dead.
     """
 
-    close_s = 4.0  # the coordinator gives a runner five
-
     def __init__(
         self,
         runner: Runner,

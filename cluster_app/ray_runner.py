@@ -53,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 # A runner that has ended in order has nothing to lose: it does not wait longer for Ray's own good-byes.
 _EXIT_S = 5.0
+# So long have its entities to save what they are when the service ends; the coordinator gives a runner more.
+_CLOSE_S = 4.0
 # So long has what runs when it must end to finish, and what has not started to reach its senders.
 _GRACE_S = 1.0
 # Objects made and not yet gone after which the youngest are looked through: as many as some frames of messages make.
@@ -290,7 +292,7 @@ class RunnerActor:
     async def stop(self) -> None:
         """Let every entity go and report for the last time."""
         await self._started.wait()
-        await self._runner.close()
+        await self._runner.close(_CLOSE_S)
         self._ended.set()
         self._renewals.end()
         await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)

@@ -357,10 +357,10 @@ class Runner:
             self._batches_in.record_many(self._batch_sizes)
             self._batch_sizes.clear()
 
-    async def close(self) -> None:
-        """Let every entity go and stop."""
+    async def close(self, within_s: float = 0.0) -> None:
+        """Let every entity go, within so many seconds, and stop."""
         self.singletons.end()
-        await self.host.close()
+        await self.host.close(within_s)
         self._lanes.tell()
 
     def _gauges(self) -> Iterable[tuple[Instrument, Mapping[str, str], float]]:

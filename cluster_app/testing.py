@@ -30,7 +30,8 @@ class MemoryCluster(Cluster):
     :param nodes: how many nodes there are at first, named ``node-1``, ``node-2`` and so on; or what each has, as
         `ClusterConfig.groups` asks for it: text is a label, a number is an amount of a resource. Nodes that are
         only counted, and those that join later, have whatever is asked.
-    :ivar clock: time stands still until `clock.advance(seconds)`; only `drain` moves it as well, while it waits.
+    :ivar clock: time stands still until `clock.advance(seconds)`; only `drain` moves it as well, while it waits. So an
+        `on_deactivate` that sleeps is cut short by `shutdown`, which on Ray gives it 4 s.
     """
 
     def __init__(

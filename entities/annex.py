@@ -87,12 +87,7 @@ class Annex(Protocol):
 
 
 class Annexes(Protocol):
-    """Gives each activation of a type with hosting ``"actor"`` its annex.
-
-    :ivar close_s: seconds that such processes have for their end when their runner shuts down.
-    """
-
-    close_s: float
+    """Gives each activation of a type with hosting ``"actor"`` its annex."""
 
     def annex(self, activation: Activation, lost: Callable[[], None], wants_out: Callable[[], None]) -> Annex:
         """An annex that is not open yet.

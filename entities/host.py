@@ -29,6 +29,9 @@ from observe.recorder import Recorder
 
 __all__ = ["EntityHost", "Neighbours"]
 
+_TURNS = 1000  # of the loop: enough for all that need no time, and cheap
+_LOOK_S = 0.05
+
 
 class Neighbours(Protocol):
     """The rest of the cluster, as an entity sees it."""
@@ -121,22 +124,31 @@ class EntityHost:
 
     # -- the end
 
-    async def close(self) -> None:
-        """Let every entity go with reason shutdown, then stop."""
+    async def close(self, within_s: float = 0.0) -> None:
+        """Let every entity go with reason shutdown, then stop.
+
+        :param within_s: seconds for handlers that run, hooks that save, and processes that end. What has not ended by
+            then is cancelled.
+        """
         for activation in self.live.of_shards(lambda group, shard: True):
             for delivery in activation.empty():
                 delivery.origin.answer(delivery, None, unstarted(delivery, "the runner shuts down"))
             self.deactivator.let_go(activation, "shutdown")
-        for _ in range(1000):
-            if not any(hosted.live for hosted in self.live):
+        until = self.now() + within_s
+        for _ in range(_TURNS):
+            if not self._lives():
                 break
             await asyncio.sleep(0)
-        if self._lives_apart():
-            await self.supervision.close(self._lives_apart)
+        while self._lives() and self.now() < until:
+            # A hook may save by messages: whoever comes to life for them may have to save as well.
+            for activation in self.live.of_shards(lambda group, shard: True):
+                if activation.reason != "shutdown":
+                    self.deactivator.let_go(activation, "shutdown")
+            await asyncio.sleep(_LOOK_S)
         self.stop()
 
-    def _lives_apart(self) -> bool:
-        return any(hosted.apart and hosted.live for hosted in self.live)
+    def _lives(self) -> bool:
+        return any(hosted.live for hosted in self.live)
 
     def stop(self) -> None:
         """Start nothing more, and cancel what runs; a thread that is in a handler ends with it."""

@@ -200,12 +200,6 @@ class Supervision:
                 ).value += 1
         return True
 
-    async def close(self, living: Callable[[], bool]) -> None:
-        """Wait until the last process has ended, for as long as they have for it."""
-        deadline = self._now() + self._annexes.close_s
-        while living() and self._now() < deadline:
-            await asyncio.sleep(0.01)
-
 
 def _annex_of(activation: Activation) -> Annex:
     annex: Annex = activation.entity  # type: ignore[assignment]  # what stands in its place here

@@ -81,8 +81,6 @@ class Sender:
 class Stage:
     """One host on a stepped clock, and the fake processes that it asked for."""
 
-    close_s = 0.0
-
     def __init__(self) -> None:
         self.loop = SteppedLoop()
         self.clock = SteppedClock(self.loop)
