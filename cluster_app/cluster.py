@@ -252,7 +252,10 @@ class Cluster:
         self._backend.undrain(node_id)
 
     def shutdown(self) -> None:
-        """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too."""
+        """Remove the service: entities are let go, runners, coordinator and agents end. Ends this connection too.
+
+        What has not ended in order after half a minute is killed.
+        """
         if not self._closed:
             self._end(self._backend.shutdown)
 

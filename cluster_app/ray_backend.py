@@ -13,7 +13,9 @@ from ray.exceptions import ActorDiedError, RayError
 
 from cluster_app.drain import DrainResult, DrainTimeout
 from cluster_app.entity_states import CHUNK, states_from
-from cluster_app.ray_calls import COORDINATOR, find_actor
+from cluster_app.kv import KeyValueUnavailable
+from cluster_app.ray_calls import COORDINATOR, actor_names, find_actor, is_of_service
+from cluster_app.ray_kv import remove_all
 from cluster_app.ray_reporter import Reporter
 from cluster_app.status import (
     ClusterStatus,
@@ -31,6 +33,10 @@ __all__ = ["RayBackend"]
 _log = logging.getLogger("cluster_app")
 
 _BETWEEN_RUNNERS_S = 10.0  # longer than a lease of the default length and what comes before the next grant
+_STOP_S = (
+    30.0  # longer than the coordinator takes for runners, its own counts and agents, each at their slowest
+)
+_FORCE_S = 5.0
 
 
 class RayBackend:
@@ -163,17 +169,44 @@ class RayBackend:
         self._ask("undrain", node_id)
 
     def shutdown(self) -> None:
-        """Remove coordinator, runners and agents."""
+        """Remove coordinator, runners and agents: in order, else by force."""
         self._end_connection()
+        try:
+            self._end_service()
+        finally:
+            self._end()
+
+    def _end_service(self) -> None:
         coordinator = find_actor(COORDINATOR, self._namespace)
+        failure: Exception | None = None
         if coordinator is not None:
-            with contextlib.suppress(RayError, TimeoutError):
-                ray.get(coordinator.stop.remote(), timeout=20)
-            ray.kill(coordinator, no_restart=True)
-            deadline = time.monotonic() + 5
-            while find_actor(COORDINATOR, self._namespace) is not None and time.monotonic() < deadline:
-                time.sleep(0.01)
-        self._end()
+            try:
+                ray.get(coordinator.stop.remote(), timeout=_STOP_S)
+            except (RayError, TimeoutError) as error:
+                failure = error
+        # The coordinator first: it would start the others anew.
+        self._kill(lambda name: name == COORDINATOR)
+        left = self._kill(is_of_service)
+        if failure is not None:
+            _log.warning("the service did not end in order, and was killed: %s", failure)
+            with contextlib.suppress(KeyValueUnavailable):
+                remove_all(f"{self._namespace}/")
+        if left:
+            _log.error("still there, after it was killed: %s", ", ".join(sorted(left)))
+
+    def _kill(self, wanted: Callable[[str], bool]) -> set[str]:
+        """End actors of the namespace; returns the names of those that Ray lists after a while nevertheless."""
+        deadline = time.monotonic() + _FORCE_S
+        while left := set(filter(wanted, actor_names(self._namespace))):
+            for name in left:
+                actor = find_actor(name, self._namespace)
+                if actor is not None:
+                    with contextlib.suppress(RayError):
+                        ray.kill(actor, no_restart=True)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        return left
 
     def close(self) -> None:
         """End this connection."""

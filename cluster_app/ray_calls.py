@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ __all__ = [
     "call",
     "find_actor",
     "here",
+    "is_of_service",
     "owner_of",
     "readable",
     "wait_for",
@@ -38,6 +40,8 @@ __all__ = [
 
 COORDINATOR = "coordinator"
 _LONGEST_NAME = 200
+# Coordinator, agents, runners and entities' own processes; the namespace may have actors of the user's as well.
+_OF_SERVICE = re.compile(r"coordinator|agent-[0-9a-f]+|runner-[0-9a-f]+-[0-9a-f]+|entity-[^/]+/.*", re.DOTALL)
 
 # CLOCK_BOOTTIME goes on while the machine sleeps, so a lease cannot outlive its time in a suspended laptop.
 boottime: Callable[[], float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -80,6 +84,11 @@ def actor_names(namespace: str) -> set[str]:
     # Without all_namespaces Ray looks in the caller's own namespace, which is the job's.
     found: list[Any] = ray.util.list_named_actors(all_namespaces=True)
     return {actor["name"] for actor in found if actor["namespace"] == namespace}
+
+
+def is_of_service(name: str) -> bool:
+    """Whether this project gives such a name to an actor."""
+    return _OF_SERVICE.fullmatch(name) is not None
 
 
 def call(method: Any, *args: Any, told: Callable[[Any], None]) -> None:

@@ -24,7 +24,7 @@ from cluster_app.drain import DrainChoice, DrainRefused, chosen, named
 from cluster_app.grants import Lease, Renewal
 from cluster_app.ray_calls import actor_names, boottime, find_actor, owner_of
 from cluster_app.ray_client import driver_pid
-from cluster_app.ray_kv import RayKeyValue
+from cluster_app.ray_kv import RayKeyValue, remove_all
 from cluster_app.ray_reporter import Reporter
 from cluster_app.ray_staff import RayStaff, living_nodes
 from cluster_app.routes import write_routes
@@ -39,6 +39,7 @@ __all__ = ["CoordinatorActor"]
 _FIRST_RUNNER_TRIES = 200
 _FIRST_RUNNER_PAUSE_S = 0.05
 _SILENT_S = 0.5  # what a runner may take at least, however short its lease
+_LAST_SAVES_S = 10.0  # longer than a runner gives its entities, and then its last report
 _LAST_EXPORT_S = 7.0  # longer than an agent waits for its collector
 
 _Call = TypeVar("_Call", bound=Callable[..., Any])
@@ -349,24 +350,22 @@ class CoordinatorActor:
         service = await self._begun()
         self._staff.stop()
         names = await asyncio.get_running_loop().run_in_executor(None, actor_names, self._namespace)
-        runners = [
-            a for n in names if n.startswith("runner-") and (a := find_actor(n, self._namespace)) is not None
-        ]
-        for runner in runners:
-            with contextlib.suppress(RayError, TimeoutError):
-                await asyncio.wait_for(runner.stop.remote(), 5.0)
-            ray.kill(runner, no_restart=True)
+        runners, agents = ([n for n in names if n.startswith(kind)] for kind in ("runner-", "agent-"))
+        await self._end_all(runners, lambda runner: runner.stop.remote(), _LAST_SAVES_S)
         # Its own last counts too, before the agents' last exports.
         await asyncio.get_running_loop().run_in_executor(None, self._reporter.end)
-        await asyncio.gather(*(self._end_agent(name) for name in names if name.startswith("agent-")))
+        await self._end_all(agents, lambda agent: agent.forget.remote(), _LAST_EXPORT_S)
         service.close()
-        store = RayKeyValue()
-        for key in store.keys(f"{self._namespace}/"):
-            store.delete(key)
+        remove_all(f"{self._namespace}/")
 
-    async def _end_agent(self, name: str) -> None:
-        agent = find_actor(name, self._namespace)
-        if agent is not None:
-            with contextlib.suppress(RayError, TimeoutError):
-                await asyncio.wait_for(agent.forget.remote(), _LAST_EXPORT_S)
-            ray.kill(agent, no_restart=True)
+    async def _end_all(self, names: list[str], ask: Callable[[Any], Any], within_s: float) -> None:
+        """Have actors end what they do, all at the same time; each is ended as soon as it has, and then in any case."""
+
+        async def end(name: str) -> None:
+            actor = find_actor(name, self._namespace)
+            if actor is not None:
+                with contextlib.suppress(RayError, TimeoutError):
+                    await asyncio.wait_for(ask(actor), within_s)
+                ray.kill(actor, no_restart=True)
+
+        await asyncio.gather(*(end(name) for name in names))

@@ -6,7 +6,7 @@ from ray.experimental import internal_kv
 
 from cluster_app.kv import KeyValueUnavailable
 
-__all__ = ["RayKeyValue"]
+__all__ = ["RayKeyValue", "remove_all"]
 
 _NAMESPACE = "cluster_app"
 
@@ -44,3 +44,10 @@ class RayKeyValue:
         except Exception as error:
             raise KeyValueUnavailable(f"the GCS did not answer: {error}") from error
         return sorted(key.decode() if isinstance(key, bytes) else key for key in found)
+
+
+def remove_all(prefix: str) -> None:
+    """Remove every key that begins so. Raises KeyValueUnavailable."""
+    store = RayKeyValue()
+    for key in store.keys(prefix):
+        store.delete(key)

@@ -1,4 +1,4 @@
-"""The coordinator asks all runners something: one that is silent or has ended keeps nobody waiting for long."""
+"""The coordinator asks all runners something, or ends them: one that is silent keeps nobody waiting for long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
+from cluster_app import ray_coordinator
 from cluster_app.ray_coordinator import CoordinatorActor
 from cluster_app.stepped_loop import SteppedLoop
 
@@ -39,10 +40,15 @@ def loop() -> Iterator[SteppedLoop]:
     loop.end()
 
 
+def a_coordinator() -> Any:
+    """One that has not begun."""
+    actors: Any = CoordinatorActor
+    return actors.__ray_metadata__.modified_class("asks", '{"lease_s": 3.0}')
+
+
 def each(loop: SteppedLoop, runners: list[FakeRunner], within_s: float) -> Any:
     """What the coordinator has been told by then; None: it waits."""
-    actors: Any = CoordinatorActor
-    coordinator = actors.__ray_metadata__.modified_class("asks", '{"lease_s": 3.0}')
+    coordinator = a_coordinator()
 
     def ask(runner: FakeRunner) -> Coroutine[Any, Any, str]:
         return runner.answer()
@@ -77,3 +83,27 @@ def test_one_that_stands_still_or_has_ended_is_answered_for(loop: SteppedLoop) -
 def test_nobody_to_ask_is_answered_at_once(loop: SteppedLoop) -> None:
     """A cluster that has no runner yet takes in types all the same."""
     assert each(loop, [], 0.0) == []
+
+
+def test_all_end_at_the_same_time_and_each_in_any_case(
+    loop: SteppedLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty that would take a while, one that has ended before, and one that never does: nobody waits for another."""
+    runners = {f"runner-{n}": FakeRunner(3.0) for n in range(50)}
+    runners |= {"ended": FakeRunner(ended=True), "stuck": FakeRunner(None)}
+    killed: list[FakeRunner] = []
+    monkeypatch.setattr(ray_coordinator, "find_actor", lambda name, namespace: runners.get(name))
+    monkeypatch.setattr("ray.kill", lambda actor, no_restart: killed.append(actor))
+
+    async def end_all() -> tuple[int, int, bool]:
+        names = [*runners, "gone"]
+        ending = asyncio.ensure_future(a_coordinator()._end_all(names, lambda runner: runner.answer(), 10.0))
+        await loop.advance(2.9)
+        early = len(killed)
+        await loop.advance(0.2)
+        soon = len(killed)
+        await loop.advance(7.0)
+        return early, soon, ending.done()
+
+    assert loop.call(end_all()) == (1, 51, True)
+    assert set(killed) == set(runners.values())
