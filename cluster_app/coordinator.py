@@ -68,6 +68,7 @@ class Coordinator:
         self._drains = Drains()
         self._lost_nodes: frozenset[str] = frozenset()
         self._singletons: dict[str, str] = {}
+        self._codes: dict[str, str] = {}
         self._placement = Placement(config, self._ledger, self._records, now)
         self._attention = Attention(now, config.lease_s / 2)
         # The old term leads until its leadership lease ends; what it lent last is served one lease longer.
@@ -122,6 +123,19 @@ class Coordinator:
     def singletons(self) -> list[str]:
         """The types of which there is exactly one entity, sorted."""
         return sorted(self._singletons)
+
+    def ship(self, entity_type: str, digest: str, now: float) -> None:
+        """Have new activations of this type run the code of this digest, from now on. Raises NotLeading.
+
+        Runners fetch a type's code when they first need it, so only other code than before is news: to every runner,
+        also to one that can't be reached now, or has not been heard under this term.
+        """
+        self._lead(now)
+        before = self._codes.get(entity_type)
+        self._codes[entity_type] = digest
+        if before is not None and before != digest:
+            for runner_id in self._records:
+                self._ledger.touch(runner_id)
 
     def renew(self, renewal: Renewal, now: float, *, received_at: float | None = None) -> Lease:
         """Answer a runner. The same renewal may be given again, to answer it later with what is news by then.
@@ -363,7 +377,7 @@ class Coordinator:
         if renewal.version == version:
             return lease
         grants = dict(self._ledger.grants_of(record.runner_id))
-        return lease._replace(grants=grants, singletons=dict(self._singletons))
+        return lease._replace(grants=grants, singletons=dict(self._singletons), codes=dict(self._codes))
 
     def _seize_if_lost(self, record: RunnerRecord, now: float) -> None:
         """Take the shards from a runner whose lease has ended."""

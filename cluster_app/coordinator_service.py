@@ -100,6 +100,7 @@ class CoordinatorService:
             shipped: ShippedType = pickle.loads(stored)
             self._types[shipped.name] = shipped
             self.coordinator.add_group(shipped.group, self._now())
+            self.coordinator.ship(shipped.name, shipped.digest, self._now())
         for name, group in kept.items():
             self.coordinator.keep(name, group.decode(), self._now())
         for node_id in self.drained:
@@ -309,9 +310,16 @@ class CoordinatorService:
             return
         self.check(shipped, replace)
         self._kv.put(f"{self._namespace}/type/{shipped.name}", pickle.dumps(shipped))
-        self._types[shipped.name] = shipped
         self.coordinator.add_group(shipped.group, self._now())
+        self.coordinator.ship(shipped.name, shipped.digest, self._now())
+        # Last: should it not lead just now, the same call made again is to do all of that.
+        self._types[shipped.name] = shipped
         self._settle()
+
+    def may_replace(self, shipped: ShippedType, replace: bool) -> bool:
+        """Whether a type may take its name from other code: that was asked for, or both were typed at one prompt."""
+        known = self._types.get(shipped.name)
+        return known is not None and (replace or (bool(shipped.origin) and shipped.origin == known.origin))
 
     def check(self, shipped: ShippedType, replace: bool) -> None:
         """Whether a type may be taken in.
@@ -322,8 +330,7 @@ class CoordinatorService:
         known = self._types.get(shipped.name)
         if known is None:
             return
-        by_itself = bool(shipped.origin) and shipped.origin == known.origin
-        if known.digest != shipped.digest and not (replace or by_itself):
+        if known.digest != shipped.digest and not self.may_replace(shipped, replace):
             raise TypeConflict(
                 f"entity type {shipped.name!r} is registered from {known.module}.{known.qualname} with other source or "
                 f"options than {shipped.module}.{shipped.qualname} has here; pass register(..., replace=True) to run "

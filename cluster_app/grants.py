@@ -78,6 +78,7 @@ class Lease(NamedTuple):
     :ivar draining: the runner drains, alone or with its node.
     :ivar singletons: the entity types of which there is exactly one, each with its shard group; told together with
         `grants`, and None without.
+    :ivar codes: the digest of each registered type's code; told together with `grants`, and None without.
     :ivar granted: the latest epoch given out to anybody: what the runner has of those up to it, it knows by now.
     :ivar since: what the runner was granted up to this epoch has been taken from it; None: not on the roster, so it
         has nothing.
@@ -92,6 +93,7 @@ class Lease(NamedTuple):
     release: frozenset[ShardId]
     draining: bool = False
     singletons: Mapping[str, str] | None = None
+    codes: Mapping[str, str] | None = None
     granted: Epoch = Epoch(0, 0)
     since: Epoch | None = None
     ends: int = 0

@@ -11,7 +11,7 @@ import itertools
 import os
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import ray
@@ -164,11 +164,10 @@ class CoordinatorActor:
         return Conditions("" if known is None else known.digest, sorted(lacking), dict(environment))
 
     def _healthy(self, service: CoordinatorService) -> list[Any]:
-        found = [
-            find_actor(view.runner_id, self._namespace)
-            for view in service.coordinator.runners()
-            if view.healthy
-        ]
+        return self._found(view for view in service.coordinator.runners() if view.healthy)
+
+    def _found(self, views: Iterable[RunnerView]) -> list[Any]:
+        found = [find_actor(view.runner_id, self._namespace) for view in views]
         return [runner for runner in found if runner is not None]
 
     @_again
@@ -183,9 +182,14 @@ class CoordinatorActor:
             whys = await self._each(self._healthy(service), None, lambda runner: runner.try_out.remote(data))
             if refusals := [why for why in whys if why is not None]:
                 return str(refusals[0])
+        replaces = service.may_replace(shipped, replace)
         service.register(shipped, replace)
-        if before is not None and other:
-            await self._each(self._healthy(service), None, lambda runner: runner.learn.remote(data))
+        # Also if it is known: this may be the same call again, of a coordinator that was killed before it told anybody.
+        # And all that live: who can't be reached now, or has not been heard under this term, may serve all the same.
+        if replaces:
+            await self._each(
+                self._found(self._living(service)), None, lambda runner: runner.learn.remote(data)
+            )
         return None
 
     async def _each(self, runners: list[Any], otherwise: Any, ask: Callable[[Any], Any]) -> list[Any]:

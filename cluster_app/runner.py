@@ -84,6 +84,8 @@ class Runner:
         self._definition = definition
         self._recorder = recorder
         self._held: list[asyncio.Future[None]] = []
+        self._codes: Mapping[str, str] = {}
+        self._learning: dict[str, asyncio.Task[None]] = {}  # types whose code has been replaced
         self._lanes = InboundLanes(codec, config.lane_silence_s, partial(self.cancel, running=False))
         self._grant_news = GrantNews(self.tenure, loop, now, config.lease_s / 2)
         self._departure = Departure(self.tenure)
@@ -148,6 +150,9 @@ class Runner:
         self.extend()
         if not change.renew_at_once and self._departure.heard(sent_at, self._now()):
             self._depart()
+        if lease.codes is not None:
+            self._codes = lease.codes
+            self._learn_anew()
         if lease.singletons is not None:
             self.singletons.told(lease.singletons)
         self.singletons.look()
@@ -303,9 +308,21 @@ class Runner:
                 lane.listener = None
 
     async def _learn(self, name: str) -> None:
-        definition = await self._definition(name)
-        if definition is not None:
-            self.host.register(definition)
+        while True:
+            told = self._codes.get(name)
+            definition = await self._definition(name)
+            if definition is not None:
+                self.host.register(definition)
+            if told == self._codes.get(name):
+                return  # else it was replaced while it was fetched
+
+    def _learn_anew(self) -> None:
+        """Fetch the code that was replaced: what tells all runners at once may not have reached this one."""
+        for name, digest in self._codes.items():
+            hosted = self.host.live.hosted(name)
+            if hosted is not None and hosted.definition.digest != digest and name not in self._learning:
+                self._learning[name] = task = self._loop.create_task(self._learn(name))
+                task.add_done_callback(lambda _, name=name: self._learning.pop(name))  # type: ignore[misc]
 
     def _may_start(self, shard: ShardId) -> Epoch | None:
         return self.admission.epoch(shard) if self.may_leave() else None

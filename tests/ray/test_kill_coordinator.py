@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import pytest
 import ray
 
 from cluster_app import Cluster, Entity, RunnerUnavailable, entity, message
+from cluster_app.code import ship
 from cluster_app.ray_calls import COORDINATOR, find_actor
+from cluster_app.ray_kv import RayKeyValue
 from cluster_app.routes import read_routes
 from cluster_app.status import ClusterStatus
+from entities.declaration import define
 from tests.conftest import Counts
 from tests.ray.seen import seen
 
@@ -47,6 +51,20 @@ class RelievedSignalman(Signalman):
 @entity(max_idle_time=None)
 class LateSignalman(Signalman):
     """First heard of under the new term."""
+
+
+@entity(name="ReplacedSignalman", max_idle_time=None)
+class OldSignalman(Entity):
+    @message
+    def signal(self) -> str:
+        return "old"
+
+
+@entity(name="ReplacedSignalman", max_idle_time=None)
+class NewSignalman(Entity):
+    @message
+    def signal(self) -> str:
+        return "new"
 
 
 @entity(max_idle_time=None)
@@ -135,6 +153,19 @@ def test_a_new_type_waits_for_the_next_coordinator(file_cluster: Cluster) -> Non
         assert counts.of("cluster_messages_sent_total", entity_type=kind) == 1
         assert counts.of("cluster_messages_received_total", entity_type=kind) == 1
         counts.check_invariants(kind)
+
+
+def test_code_that_was_stored_and_told_to_nobody_replaces_all_the_same(
+    file_cluster: Cluster, namespace: str
+) -> None:
+    """The call is made again, of a coordinator to which that code is known: the runners have not heard of it."""
+    assert file_cluster.entity(OldSignalman, "x").signal.remote().result(timeout_s=10) == "old"
+    # As far as the coordinator came before it was killed.
+    shipped = pickle.dumps(ship(define(NewSignalman), {}, []))
+    RayKeyValue().put(f"{namespace}/type/ReplacedSignalman", shipped)
+    kill_coordinator(file_cluster)
+    file_cluster.register(NewSignalman, replace=True)
+    assert file_cluster.entity(NewSignalman, "y").signal.remote().result(timeout_s=10) == "new"
 
 
 def test_a_runner_killed_under_the_new_term_is_replaced_as_soon(file_cluster: Cluster) -> None:

@@ -608,3 +608,29 @@ def test_every_runner_hears_of_a_singleton_once() -> None:
         late.apply(lease, cluster.now, cluster.now)
         assert len(told) < 20
     assert told[-1] == (True, {"Clock": "default"})
+
+
+def test_every_runner_hears_of_replaced_code() -> None:
+    """Who lives at once, who comes back from silence, and all of them of a new term; new types are no news."""
+    cluster = SmallCluster()
+    coordinator, runner, silent = cluster.coordinator(), cluster.runner("a"), cluster.runner("b")
+    coordinator.ship("Clock", "d1", cluster.now)
+    cluster.serve(coordinator, runner, silent)
+    coordinator.ship("Clock", "d1", cluster.now)
+    coordinator.ship("Bell", "d7", cluster.now)
+    assert not coordinator.has_news(runner.renewal())
+
+    cluster.pass_time(CONFIG.lease_s + 1.0, coordinator, runner)
+    coordinator.ship("Clock", "d2", cluster.now)
+    for told in (runner, silent):
+        assert coordinator.has_news(told.renewal())
+        lease = coordinator.renew(told.renewal(), cluster.now)
+        assert lease.codes == {"Clock": "d2", "Bell": "d7"}
+        told.apply(lease, cluster.now, cluster.now)
+    cluster.serve(coordinator, runner, silent)
+    assert coordinator.renew(runner.renewal(), cluster.now).codes is None
+
+    successor = cluster.coordinator()
+    successor.ship("Clock", "d3", cluster.now)
+    cluster.renew(runner, successor)  # hears of the term
+    assert successor.renew(runner.renewal(), cluster.now).codes == {"Clock": "d3"}
