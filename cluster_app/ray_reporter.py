@@ -6,6 +6,7 @@ report is a call that the agent answers after a second, or as soon as it wants t
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,7 @@ from observe.user_instruments import collected
 
 __all__ = ["Reporter"]
 
+_log = logging.getLogger("cluster_app")
 
 # The reporters of this process by job and namespace, oldest first.
 _reporters: dict[tuple[str, str], list[Reporter]] = {}
@@ -37,6 +39,9 @@ _told_by_others = Totals()
 _handing_over = threading.Lock()
 _ANNOUNCE_S = 5.0
 _PATIENCE_S = 1.0  # an agent that only restarts is back by then
+_PAUSE_S = 0.1
+_LAST_S = 5.0  # so long does a process that ends try to tell what it has counted
+_LAST_ANSWER_S = 2.0
 
 
 class Reporter:
@@ -94,8 +99,8 @@ class Reporter:
             try:
                 self._flush()
             except Exception:  # a stalled or closing loop; the next report has it
-                if final:
-                    raise
+                if final:  # there is none: what has come so far counts all the same
+                    _log.warning("%s may not have told what it counted last", self._process, exc_info=True)
             own = self._counted_outside(final)
             spans, exemplars = self._followed()
             instruments = self._users(final)
@@ -155,6 +160,7 @@ class Reporter:
                     self._agent = find_actor(agent_name(self._node_id), self._namespace)
                 if self._agent is None:
                     self._want_agent()
+                    self._ended.wait(_PAUSE_S)
                     continue
                 report = self.report()
                 generation: int = wait_for(self._agent.report.remote(report, self._generation), 30)
@@ -165,9 +171,10 @@ class Reporter:
                 # Its agent is away: another one comes, and cumulative totals lose nothing by waiting.
                 self._agent = None
                 self._want_agent()
+                self._ended.wait(_PAUSE_S)
 
     def _want_agent(self) -> None:
-        """Wait a little for an agent. One that is away for longer may have been given up with its node: ask for it."""
+        """There is no agent. One that is away for longer may have been given up with its node: ask for it."""
         now = time.monotonic()
         if self._asked_at is None:
             self._asked_at = now
@@ -176,19 +183,31 @@ class Reporter:
             coordinator = find_actor(COORDINATOR, self._namespace)
             if coordinator is not None:
                 coordinator.wanted.remote(self._node_id)
-        self._ended.wait(0.1)
 
     def end(self) -> None:
-        """Report for the last time, and wait a little until that has arrived."""
+        """Report for the last time, and wait a little until that has arrived: the agent may just be restarting."""
         self._ended.set()
-        try:
-            agent = self._agent or find_actor(agent_name(self._node_id), self._namespace)
-            last = self.report(final=True)
-            if agent is not None:
-                wait_for(agent.report.remote(last, self._generation), 2)
-                process_traces.spans.taken(last.spans)
-        except Exception:
-            return  # no agent any more: then nobody counts
+        with suppress(Exception):  # whoever ends must not fail by what it counts
+            self._tell_last(self.report(final=True))
+
+    def _tell_last(self, last: Report) -> None:
+        until = time.monotonic() + _LAST_S
+        agent = self._agent
+        while (left := until - time.monotonic()) > 0:
+            try:
+                if agent is None:
+                    agent = find_actor(agent_name(self._node_id), self._namespace)
+                if agent is not None:
+                    # Again and again the same report: its number tells an agent that has it.
+                    wait_for(agent.report.remote(last, self._generation), min(_LAST_ANSWER_S, left))
+                    process_traces.spans.taken(last.spans)
+                    return
+            except Exception:
+                agent = None
+            if find_actor(COORDINATOR, self._namespace) is None:
+                return  # no service any more: then nobody counts
+            self._want_agent()
+            time.sleep(_PAUSE_S)
 
 
 def _gauges(recorders: Iterable[Recorder]) -> Totals:

@@ -12,7 +12,7 @@ import pytest
 import ray
 from ray.exceptions import RayError
 
-from cluster_app import Cluster, Entity, RunnerUnavailable, entity, message
+from cluster_app import Cluster, Entity, RunnerUnavailable, connect, entity, message
 from tests.conftest import Counts
 from tests.ray.seen import seen
 
@@ -36,6 +36,11 @@ class Bookkeeper(Entity):
 
 @entity(max_idle_time=None)
 class TwiceKilledBookkeeper(Bookkeeper):
+    pass
+
+
+@entity(max_idle_time=None)
+class LeftBookkeeper(Bookkeeper):
     pass
 
 
@@ -117,3 +122,19 @@ def test_a_runner_that_dies_while_the_agent_is_away_is_found_out(
     assert counts.of("cluster_messages_received_total", entity_type="LostBookkeeper") == 103
     assert counts.of("cluster_runners") == 0  # as many as before
     counts.check_invariants("LostBookkeeper")
+
+
+def test_who_leaves_while_the_agent_is_away_has_counted_all_the_same(
+    file_cluster: Cluster, namespace: str
+) -> None:
+    """Its last report waits for the next agent."""
+    counts = Counts(file_cluster)
+    with connect(namespace=namespace) as leaving:
+        bookkeeper = leaving.entity(LeftBookkeeper, "x")
+        assert bookkeeper.enter.remote().result(timeout_s=10) == 1
+        os.kill(agent_pid(file_cluster, namespace), signal.SIGKILL)
+        sent = [bookkeeper.enter.remote() for _ in range(50)]
+        assert sent[-1].result(timeout_s=10) == 51
+    counts.refresh()
+    assert counts.of("cluster_messages_sent_total", entity_type="LeftBookkeeper") == 51
+    counts.check_invariants("LeftBookkeeper")
