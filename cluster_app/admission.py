@@ -157,7 +157,10 @@ class Admission:
             self.hot.saw_one(name, route.entity_id, now)
         deadline = message.sent_at + self._default_timeout_s  # unless it has one of its own, among the extras
         delivery = Delivery(origin, sequence, kind, route.entity_id, args or (), deadline, now)
-        return self.take(origin, delivery, extra, attachments, careful=bool(self.draining))
+        refused = self.take(origin, delivery, extra, attachments, careful=bool(self.draining))
+        if route.timer and delivery.particulars is not None:
+            delivery.particulars.timer = True
+        return refused
 
     # -- by either way
 

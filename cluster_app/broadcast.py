@@ -73,7 +73,8 @@ class Broadcaster:
             raise TypeError(
                 f"broadcast(Type, {method!r}): the name of a message, as in broadcast(Type, 'read')"
             )
-        return _Broadcast(self._ways, define(entity_type), method).send(args, kwargs, self._timeout_s)
+        name = str.__str__(method)  # it travels: a class derived from str may be unknown elsewhere
+        return _Broadcast(self._ways, define(entity_type), name).send(args, kwargs, self._timeout_s)
 
     def options(self, *, timeout_s: float | None = None) -> Broadcaster:
         """The same with a deadline of its own, in seconds from when it is sent. None: the default."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster_app.annex_calls import Call, Lent, News, Reply, Tenancy
@@ -210,7 +210,7 @@ class _RayLink:
             raise AnnexLost(sent=False)
         try:
             return await getattr(self._actor, method).remote(*args)
-        except RayActorError as gone:
+        except (RayActorError, OutOfMemoryError) as gone:
             # Dead, or out of reach: then it is ended, for its owner can do nothing more with it.
             raise AnnexLost from gone
 

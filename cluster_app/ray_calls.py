@@ -18,6 +18,7 @@ from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
     ActorUnschedulableError,
+    OutOfMemoryError,
     RayActorError,
     RayError,
     RayTaskError,
@@ -132,7 +133,8 @@ def as_exchange_error(error: Any) -> BaseException:
 
     if isinstance(error, ActorUnavailableError):
         return RunnerUnreachable(str(error))
-    if isinstance(error, ActorDiedError | ActorUnschedulableError | RayActorError):
+    # Ray's own killer of processes that take too much memory has an error of its own, which is none of an actor's.
+    if isinstance(error, ActorDiedError | ActorUnschedulableError | RayActorError | OutOfMemoryError):
         return RunnerGone("its process has ended")
     if isinstance(error, RayTaskError):
         return RunnerGone(f"it failed: {error}")

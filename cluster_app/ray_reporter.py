@@ -94,8 +94,11 @@ class Reporter:
         threading.Thread(target=self._run, name="cluster-app-reporter", daemon=True).start()
 
     def report(self, *, final: bool = False) -> Report:
-        """What there is to report now."""
+        """What there is to report now. Raises RuntimeError after the last report."""
         with self._writing:
+            if self._ended.is_set() and not final:
+                # By its number the later one: should it arrive first, the last one would not count.
+                raise RuntimeError("the last report has been made")
             try:
                 self._flush()
             except Exception:  # a stalled or closing loop; the next report has it

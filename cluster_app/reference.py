@@ -33,6 +33,7 @@ class OutgoingMessage:
 
     :ivar kind: what is counted together: the entity type and the method.
     :ivar slot: the entity's shard, as this sender sees it.
+    :ivar timer: a timer of that entity sends it.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class OutgoingMessage:
         "name",
         "slot",
         "timeout_s",
+        "timer",
     )
 
     def __init__(
@@ -64,6 +66,7 @@ class OutgoingMessage:
         self.timeout_s = timeout_s
         self.entity_id = address.id
         self.name = kind.names[1]
+        self.timer = False
         self._inbox = client.inbox
         self._pump = client.pump
         self._now = client.now
@@ -102,6 +105,12 @@ class OutgoingMessage:
         if timeout_s is not None and not isinstance(timeout_s, int | float):
             raise TypeError(f"options(timeout_s={timeout_s!r}): a number of seconds, or None for the default")
         return OutgoingMessage(self.address, self.client, self.kind, self.slot, timeout_s)
+
+    def of_timer(self) -> OutgoingMessage:
+        """The same message as a timer of the entity's own sends it."""
+        message = OutgoingMessage(self.address, self.client, self.kind, self.slot, self.timeout_s)
+        message.timer = True
+        return message
 
     def cancel(self, response: EntityResponse[Any]) -> bool:
         """See `EntityResponse.cancel`."""

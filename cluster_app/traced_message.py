@@ -64,6 +64,7 @@ class _Decided(OutgoingMessage):
         self.timeout_s = way.timeout_s
         self.entity_id = way.entity_id
         self.name = way.name
+        self.timer = way.timer
 
 
 def _follow(response: EntityResponse[Any], parent: SpanContext | None) -> None:

@@ -140,6 +140,8 @@ class Activator:
         :param error: what kept it from coming to life.
         """
         waiting = activation.empty()
+        if self._idle.ticking:
+            self._idle.left(activation)
         if self.births:
             self._born(activation, error)
         self._live.leave(activation, error)

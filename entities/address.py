@@ -34,12 +34,14 @@ class EntityAddress(NamedTuple):
 
 
 def check_entity_id(entity_id: str) -> str:
-    """Return the id, or raise ValueError saying what is wrong with it.
+    """Return the id as a plain ``str``, or raise ValueError saying what is wrong with it.
 
     An id is a non-empty ``str`` of at most 512 bytes in UTF-8: it is repeated in every envelope, so it stays small.
+    One of a derived class, a member of an enum for one, is taken for its text: elsewhere the class may be unknown.
     """
     if not isinstance(entity_id, str):
         raise ValueError(f"an entity id is a str, not {type(entity_id).__name__}: {entity_id!r}")
+    entity_id = str.__str__(entity_id)
     if not entity_id:
         raise ValueError("an entity id must not be empty")
     # A character takes at most four bytes: short ids, nearly all there are, need no encoding here.

@@ -133,6 +133,9 @@ class EntityOptions:
     demand: Demand = NO_DEMAND
 
     def __post_init__(self) -> None:
+        for text in ("name", "group"):  # they travel: a class derived from str may be unknown elsewhere
+            if isinstance(getattr(self, text), str):
+                object.__setattr__(self, text, str.__str__(getattr(self, text)))
         if self.name is not None and (not isinstance(self.name, str) or not self.name or "/" in self.name):
             raise ValueError(f"@entity(name={self.name!r}): a type name is a non-empty str without '/'")
         if self.max_idle_time is not None and not self.max_idle_time > 0:

@@ -34,10 +34,11 @@ class Particulars:
     :ivar first_id: the id it was first sent under, if that was on another lane.
     :ivar counted: another runner has counted it as received, and gave it back.
     :ivar prepare: turns the arguments into what the handler gets (resolves object references), or None.
+    :ivar timer: a timer of the entity's own has sent it, so it does not count as use.
     :ivar trail: what follows it as part of a trace, or None.
     """
 
-    __slots__ = ("chain", "counted", "first_id", "kwargs", "prepare", "trail")
+    __slots__ = ("chain", "counted", "first_id", "kwargs", "prepare", "timer", "trail")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Particulars:
         self.first_id = first_id
         self.counted = counted
         self.prepare: Callable[[Delivery], Any] | None = None
+        self.timer = False
         self.trail: Trail | None = None
 
 

@@ -110,7 +110,9 @@ class EntityHost:
         """Send an entity its own message every `seconds` for as long as this activation lives."""
         check_timer(activation, seconds, method)
         reference = self.neighbours.entity(activation.hosted.definition.cls, activation.entity_id)
-        start = partial(self._timers.start, activation, seconds, lambda: getattr(reference, method).remote())
+        start = partial(
+            self._timers.start, activation, seconds, lambda: getattr(reference, method).of_timer().remote()
+        )
         if self._on_loop():
             start()
         else:

@@ -25,7 +25,7 @@ _SOON_S = 0.05
 class IdleWatch:
     """Calls `let_go(activation)` for each watched activation that has been idle for its type's `max_idle_time`.
 
-    :ivar ticking: the activations that have timers, whose messages do not count as use.
+    :ivar ticking: the activations that have timers, whose messages do not count as use; each with what fires next.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class IdleWatch:
         self._due: list[tuple[float, int, Activation]] = []
         self._tie = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
-        self.ticking: set[Activation] = set()
+        self.ticking: dict[Activation, list[asyncio.TimerHandle]] = {}
 
     def add(self, activation: Activation, after_s: float | None = None) -> None:
         """Watch an activation that has just come to life, unless its type is never idle.
@@ -54,15 +54,19 @@ class IdleWatch:
             if self._due[0][2] is activation:
                 self._arm()
 
-    def resume(self, activation: Activation, touched_at: float) -> None:
-        """What it has handled was a timer's: it has been idle since `touched_at` all the same."""
+    def ticked(self, activation: Activation) -> None:
+        """A timer's message has ended, in whose time it may have been due."""
         if activation.running or activation.mailbox is not None:
-            return  # something else came meanwhile
-        activation.touched_at = touched_at
+            return
         limit_s = activation.hosted.definition.options.max_idle_time
-        # It may have been due while the timer's message ran.
-        if limit_s is not None and max(touched_at + limit_s, activation.keep_until) <= self._now() + _EARLY_S:
+        over_at = math.inf if limit_s is None else max(activation.touched_at + limit_s, activation.keep_until)
+        if over_at <= self._now() + _EARLY_S:
             self._let_go(activation)
+
+    def left(self, activation: Activation) -> None:
+        """It has gone: none of its timers fires any more, nor holds it in memory until it would."""
+        for handle in self.ticking.pop(activation, ()):
+            handle.cancel()
 
     def end(self) -> None:
         """Let nothing more go."""

@@ -10,6 +10,7 @@ does its place become free. What arrives in between waits in its mailbox and mee
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from entities.activation import Activation, HostedType, Phase
@@ -25,6 +26,8 @@ from observe.instruments import cluster
 from observe.recorder import Recorder
 
 __all__ = ["Supervision"]
+
+_log = logging.getLogger("entities")
 
 _LOOK_S = 0.25  # how often those who wait for a process to start are looked at
 _BREATH_S = 0.001
@@ -161,6 +164,9 @@ class Supervision:
         try:
             left = await annex.leave(reason)
         except AnnexLost:
+            reason = "lost"
+        except Exception:
+            _log.exception("the process of %s could not be told to leave, and is ended", activation)
             reason = "lost"
         else:
             if left.stay_s > 0:

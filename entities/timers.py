@@ -37,20 +37,16 @@ class Timers:
         :param send: sends it; returns its `EntityResponse`.
         """
         pending: list[Any] = []
+        handles = self._idle.ticking.setdefault(activation, [])
+        mine = len(handles)
 
         def tick() -> None:
-            if activation.phase is Phase.GONE:
-                self._idle.ticking.discard(activation)
-                return
-            self._idle.ticking.add(activation)
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
-                idle = not activation.running and activation.mailbox is None
-                touched_at = activation.touched_at
                 pending[:] = [send()]
-                if idle:  # else it is in use, whoever uses it says until when
-                    pending[0].add_done_callback(lambda _: self._idle.resume(activation, touched_at))
-            self._loop.call_later(seconds, tick, context=blank)
+                pending[0].add_done_callback(lambda _: self._idle.ticked(activation))
+            handles[mine] = self._loop.call_later(seconds, tick, context=blank)
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
         blank = contextvars.Context()
-        self._loop.call_later(seconds, tick, context=blank)
+        if activation.phase is not Phase.GONE:
+            handles.append(self._loop.call_later(seconds, tick, context=blank))

@@ -147,7 +147,9 @@ class Turns:
             activation.running = ()
         else:
             activation.running = tuple(busy for busy in running if busy is not delivery)
-        activation.touched_at = ended_at
+        particulars = delivery.particulars
+        if particulars is None or not particulars.timer:
+            activation.touched_at = ended_at
         if activation.mailbox is not None or activation.phase is not _ACTIVE:
             self.next(activation)
         delivery.origin.answer(delivery, value, error)
@@ -174,7 +176,8 @@ class Turns:
             activation.running = ()
         else:
             activation.running = tuple(busy for busy in running if busy is not delivery)
-        activation.touched_at = now
+        if delivery.particulars is None or not delivery.particulars.timer:
+            activation.touched_at = now
         if activation.mailbox is not None or activation.phase is not Phase.ACTIVE:
             self.next(activation)
 

@@ -167,7 +167,7 @@ def _task_verdict(error: BaseException | type, ray_names: list[str]) -> tuple[st
         return RAY_FAILURES["TaskCancelledError"]
     if isinstance(error, type) or not isinstance(cause, BaseException):
         return RAY_FAILURES["RayTaskError"]
-    text = str(error)
+    text = _text(error)
     # An argument that cannot be decoded fails the call before the method starts; Ray puts this note in.
     if "RaySystemError" in wrapped and "input arguments for this task could not be computed" in text:
         return "MalformedMessage", False
@@ -192,11 +192,18 @@ def _instance_verdict(
     return found
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its own `__str__` is a stranger's code: what it hides is not told apart
+        return ""
+
+
 def _built_in_reason(error: BaseException | type, kind: type) -> str:
     for known, reason in _BUILT_IN:
         if issubclass(kind, known):
             return reason
-    text = "" if isinstance(error, type) else str(error).lower()
+    text = "" if isinstance(error, type) else _text(error).lower()
     if issubclass(kind, TypeError | AttributeError) and text.startswith(_NOT_ENCODABLE):
         return "MalformedMessage"
     if issubclass(kind, TypeError) and text.startswith(_NOT_BINDABLE):

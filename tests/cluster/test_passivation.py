@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -80,6 +82,45 @@ class Brief(Guest):
 @entity(name="passivation.Patient", max_idle_time=60.0)
 class Patient(Guest):
     """Goes after a minute."""
+
+
+@entity(name="passivation.Busy", max_idle_time=60.0, concurrency=2)
+class Busy(Entity):
+    """Has two timers, one of whose messages takes half a second."""
+
+    @message
+    def begin(self) -> None:
+        self.every(1.0, "note")
+        self.every(1.0, "work")
+
+    @message
+    def note(self) -> str:
+        return "noted"
+
+    @message
+    async def work(self) -> None:
+        await asyncio.sleep(0.5)
+
+
+class Day:
+    """What a Daily holds."""
+
+
+days: list[Day] = []
+
+
+@entity(name="passivation.Daily", max_idle_time=60.0)
+class Daily(Entity):
+    """Has a timer that fires once a day."""
+
+    def __init__(self) -> None:
+        self.day = Day()
+        days.append(self.day)
+        self.every(86_400.0, "note")
+
+    @message
+    def note(self) -> str:
+        return "noted"
 
 
 @entity(name="passivation.Settled", max_idle_time=None)
@@ -360,6 +401,40 @@ def test_a_timer_that_fires_when_its_entity_is_due_does_not_save_it(memory_clust
     assert live(memory_cluster, "passivation.Patient") == 1
     memory_cluster.clock.advance(0.25)
     assert live(memory_cluster, "passivation.Patient") == 0
+
+
+def test_two_timers_do_not_keep_each_others_entity_alive(memory_cluster: MemoryCluster) -> None:
+    """They fire at the same moments, and one takes its time: neither is use."""
+    busy = memory_cluster.entity(Busy, "x")
+    busy.begin.remote().result(30)
+    memory_cluster.clock.advance(59.0)
+    assert live(memory_cluster, "passivation.Busy") == 1
+    memory_cluster.clock.advance(2.0)
+    assert live(memory_cluster, "passivation.Busy") == 0
+
+
+def test_a_message_that_comes_and_goes_beside_a_timers_is_use(memory_cluster: MemoryCluster) -> None:
+    """Both are handled at the same time, and the timer's ends last."""
+    busy = memory_cluster.entity(Busy, "x")
+    busy.begin.remote().result(30)
+    memory_cluster.clock.advance(50.25)
+    assert busy.note.remote().result(30) == "noted"
+    memory_cluster.clock.advance(59.5)
+    assert live(memory_cluster, "passivation.Busy") == 1
+    memory_cluster.clock.advance(2.0)
+    assert live(memory_cluster, "passivation.Busy") == 0
+
+
+def test_a_timer_holds_no_entity_that_has_gone(memory_cluster: MemoryCluster) -> None:
+    """It would fire tomorrow; what the entity was is let go of today."""
+    daily = memory_cluster.entity(Daily, "x")
+    assert daily.note.remote().result(30) == "noted"
+    kept = weakref.ref(days.pop())
+    assert kept() is not None
+    memory_cluster.clock.advance(61.0)
+    assert live(memory_cluster, "passivation.Daily") == 0
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_timers_message_that_still_waits_is_not_doubled(memory_cluster: MemoryCluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -39,3 +40,13 @@ def test_a_bad_id_is_refused(bad: Any) -> None:
     """Empty, too long, not valid Unicode, not a str."""
     with pytest.raises(ValueError, match="entity id"):
         check_entity_id(bad)
+
+
+def test_an_id_of_a_derived_class_is_taken_for_its_text() -> None:
+    """It travels, and where it arrives nobody may know that class."""
+
+    class City(StrEnum):
+        LAX = "lax"
+
+    assert type(check_entity_id(City.LAX)) is str
+    assert check_entity_id(City.LAX) == "lax"

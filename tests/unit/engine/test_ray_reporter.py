@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -50,11 +51,13 @@ class Situation:
     :ivar named: what a name leads to, one after the other; the last one stays.
     :ivar now: the clock, which waiting moves.
     :ivar wanted: how often the coordinator was asked for an agent.
+    :ivar meanwhile: what happens while somebody is looked up next.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.wanted = 0
+        self.meanwhile: Callable[[], object] = lambda: None
         ask: Any = SimpleNamespace(remote=self._asked)
         self.named: dict[str, list[Any]] = {
             COORDINATOR: [SimpleNamespace(wanted=ask)],
@@ -86,6 +89,8 @@ class Situation:
         self.wanted += 1
 
     def _find(self, name: str, namespace: str) -> Any:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         left = self.named[name]
         return left.pop(0) if len(left) > 1 else left[0]
 
@@ -137,6 +142,15 @@ def test_a_node_that_has_no_agent_any_more_is_given_one(situation: Situation) ->
     situation.agents(*[None] * 20, late)
     situation.reporter.end()
     assert situation.wanted and len(late.reports) == 1
+
+
+def test_a_report_that_was_about_to_be_made_does_not_overtake_the_last_one(situation: Situation) -> None:
+    """The process ends right after it has begun: its reporter's thread is just looking for the agent."""
+    agent = FakeAgent()
+    situation.agents(agent)
+    situation.meanwhile = situation.reporter.end
+    situation.reporter._run()
+    assert [(report.final, counted(report)) for report in agent.reports] == [(True, 7)]
 
 
 def test_an_agent_that_never_comes_is_not_waited_for_longer_than_that(situation: Situation) -> None:

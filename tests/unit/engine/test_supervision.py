@@ -200,6 +200,22 @@ def test_the_next_process_waits_for_the_death_of_the_last(stage: Stage) -> None:
     assert stage.counted("cluster_messages_received_total") == 2
 
 
+def test_a_process_that_fails_to_leave_is_ended_and_counted_as_lost(stage: Stage) -> None:
+    """Whatever kept it from answering, as Ray's killing of what takes too much memory: its place becomes free."""
+    stage.send(60.0)
+    (annex,) = stage.annexes
+    stage.run(lambda: annex.opened.set_result(None))
+    stage.clock.advance(10.1)
+    assert annex.asked_to_leave == ["idle"]
+    second = stage.send(60.0)
+    stage.run(lambda: annex.left.set_exception(MemoryError("killed")))
+    assert annex.burials == 1
+    stage.run(lambda: annex.buried.set_result(None))
+    stage.run(lambda: stage.annexes[1].opened.set_result(None))
+    assert second.answers == [("stood", None)]
+    assert stage.counted("cluster_entity_deactivations_total") == 1
+
+
 def test_who_asks_to_stay_is_asked_again_later(stage: Stage) -> None:
     """And what arrived meanwhile is handled by the same process."""
     stage.send(60.0)

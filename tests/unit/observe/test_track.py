@@ -76,10 +76,22 @@ def test_a_block_that_ends_well_is_one_message_with_outcome_ok(
     assert seen(operation) == Seen(started=1, ok=1, failed=0, errors=0, latency_s=0.25)
 
 
+class Unspeakable(TypeError):
+    """Has no text: its `__str__` is wrong."""
+
+    def __str__(self) -> str:
+        raise AttributeError("no such field")
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(TimeoutError("late"), "Timeout"), (ValueError("bad"), "Unknown"), (KeyboardInterrupt(), "Unknown")],
+    [
+        (TimeoutError("late"), "Timeout"),
+        (ValueError("bad"), "Unknown"),
+        (KeyboardInterrupt(), "Unknown"),
+        (Unspeakable(), "Unknown"),
+    ],
     ids=repr,
 )
 def test_an_exception_is_counted_by_its_reason_and_passes_through(
