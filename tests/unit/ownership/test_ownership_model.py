@@ -113,7 +113,6 @@ class Ownership(RuleBasedStateMachine):
         self.answers: list[Answer] = []
         self.started = 0
         self.served: dict[ShardId, Epoch] = {}
-        self.waited_until = 0.0
 
     # -- processes
 
@@ -323,9 +322,10 @@ class Ownership(RuleBasedStateMachine):
         self.lose_everything_in_flight()
         living = [runner for runner in self.runners if runner.alive]
         self.coordinators = [process for process in self.coordinators if process.core is not None][-1:]
+        wanted = assign(SHARDS, {runner.tenure.runner_id: 1.0 for runner in living}) if living else {}
         most = CONFIG.lease_s * 2**4  # that a runner that comes and goes waits
-        for step in range(round((20 + most) / 0.25)):
-            if step >= 80 and not self.anybody_waits():
+        for _ in range(round((20 + most) / 0.25)):
+            if self.serving(living) == wanted:
                 break
             self.time += 0.25
             self.coordinators = [p for p in self.coordinators if not p.leadership.abdicated]
@@ -339,21 +339,16 @@ class Ownership(RuleBasedStateMachine):
                 runner.asked.clear()
             self.roster_round(self.coordinators[0])
             self.check()
-        serving = {
+        assert self.serving(living) == wanted
+
+    def serving(self, living: list[RunnerProcess]) -> dict[ShardId, str]:
+        """Who serves each shard now."""
+        return {
             shard: runner.tenure.runner_id
             for runner in living
             for shard in SHARDS
             if runner.tenure.serves(shard, runner.clock.at(self.time))
         }
-        wanted = assign(SHARDS, {runner.tenure.runner_id: 1.0 for runner in living}) if living else {}
-        assert serving == wanted
-
-    def anybody_waits(self) -> bool:
-        """Whether some runner was lost so often that it gets nothing yet, or has only just got something."""
-        core = self.coordinators[0].core if self.coordinators else None
-        if core is not None and any(record.held_until is not None for record in core._records.values()):
-            self.waited_until = self.time + 3.0
-        return self.time < self.waited_until
 
     # -- parts of the steps
 
