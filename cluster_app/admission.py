@@ -183,7 +183,7 @@ class Admission:
         if activation is None or careful:
             shard, epoch = self.epoch_of(hosted.definition, entity_id)
             stream, chain = (0, ()) if extra is None else (extra.stream, extra.chain)
-            late = epoch is None and self._causes(shard, chain)
+            late = epoch is None and self.causes(shard, chain)
             if late:
                 epoch = self.grants.get(shard)
             # What comes back to an entity of its chain has no place among those that wait for the entity.
@@ -214,7 +214,7 @@ class Admission:
             origin.unanswered[delivery.sequence] = delivery
         return None
 
-    def _causes(self, shard: ShardId, chain: tuple[tuple[str, str, str], ...]) -> bool:
+    def causes(self, shard: ShardId, chain: tuple[tuple[str, str, str], ...]) -> bool:
         """Whether a handler that runs in this shard has caused a message with this call chain.
 
         The shard waits for the handler and that one, like as not, for the message: refused, they would wait for its

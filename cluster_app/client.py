@@ -200,6 +200,8 @@ class Client:
                 continue
             slot = route.slot
             lane = slot.lane or self._routing.place(slot)
+            if lane is None and self.locally is not None and self.locally.let_in(message):
+                lane = self._lanes.to(self.locally.runner_id)
             if lane is None:
                 if len(slot.held) >= most and full(slot.held, most):
                     end(settlement, message, None, lane_full(message, most), now)

@@ -94,5 +94,9 @@ class LentWay:
         """Never asked: no lane is local here."""
         raise RuntimeError("no runner lives in this process")
 
+    def owes(self, shard: Any, cause: Any) -> bool:
+        """No shard is here."""
+        return False
+
     def cancel(self, sequence: int) -> None:
         """Never asked, either."""

@@ -43,6 +43,10 @@ class LocalRunner(Protocol):
         """Take a message over; returns its shard if that is not served here."""
         ...
 
+    def owes(self, shard: ShardId, cause: Delivery) -> bool:
+        """Whether a shard that is being handed back lets in what this handler sends: it waits for the handler."""
+        ...
+
     def cancel(self, sequence: int) -> None:
         """The sender wants this message no more."""
         ...
@@ -89,6 +93,11 @@ class LocalLane:
         self._lane = lane
         refused: ShardId | None = self._runner.admission.take_locally(self, message, sequence)
         return refused
+
+    def owes(self, shard: ShardId, cause: Delivery) -> bool:
+        """Whether a shard that is being handed back lets in what this handler sends: it waits for the handler."""
+        admission = self._runner.admission
+        return shard in admission.draining and admission.causes(shard, cause.chain_onwards())
 
     def cancel(self, sequence: int) -> None:
         """The sender wants it no more."""

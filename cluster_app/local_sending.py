@@ -72,6 +72,24 @@ class LocalSending:
                 outbound.in_flight.pop(sequence, None)
                 self._routing.refused(lane, message, sequence, settlement)
 
+    @property
+    def runner_id(self) -> str:
+        """The runner's."""
+        return self._local.runner_id
+
+    def let_in(self, message: EntityResponse[Any]) -> bool:
+        """Whether a message that would be held for its shard is to go to this runner all the same.
+
+        It would wait for the shard, the shard for the handler that sends it, and that for its answer. Only what is held
+        for the same entity it does not overtake.
+        """
+        slot, cause, local = message.route.slot, message.cause, self._local
+        if cause is None or not local.here() or not local.owes(slot.shard, cause):
+            return False
+        whom = message.route.kind.names[0], message.route.entity_id
+        waiting = (*slot.held, *[refused for _, refused in slot.refused])
+        return all((other.route.kind.names[0], other.route.entity_id) != whom for other in waiting)
+
     def settle(self, lane: SendingLane, sequence: int, value: Any, error: BaseException | None) -> None:
         """A message that the runner took has ended."""
         settlement = Settlement()

@@ -77,6 +77,7 @@ class Activator:
             return self.supervision.activate(hosted, entity_id, shard, epoch, now)
         cls = hosted.definition.cls
         token, outer = current_delivery.set(None), current_hook.get()
+        activation: Activation | None = None
         try:
             entity = cls.__new__(cls)
             activation = Activation(hosted, entity_id, entity, shard, epoch, now)
@@ -84,6 +85,8 @@ class Activator:
             current_hook.set(activation)
             entity.__init__()  # type: ignore[misc]  # the address must be there before the user's code runs
         except BaseException as raised:
+            if activation is not None:
+                self._idle.left(activation)  # it may have asked for timers
             hosted.activation_took["error"].append(self._now() - now)
             raise activation_failed(hosted, entity_id, raised) from raised
         finally:

@@ -36,6 +36,8 @@ class Timers:
 
         :param send: sends it; returns its `EntityResponse`.
         """
+        if activation.phase is Phase.GONE:
+            return  # lost meanwhile: it asks too late
         pending: list[Any] = []
         handles = self._idle.ticking.setdefault(activation, [])
         mine = len(handles)
@@ -44,9 +46,9 @@ class Timers:
             if activation.phase is Phase.ACTIVE and (not pending or pending[-1].done()):
                 pending[:] = [send()]
                 pending[0].add_done_callback(lambda _: self._idle.ticked(activation))
-            handles[mine] = self._loop.call_later(seconds, tick, context=blank)
+            if activation.phase is not Phase.GONE:
+                handles[mine] = self._loop.call_later(seconds, tick, context=blank)
 
         # Not in the context of the message that asked for it: its deadline and call chain are not the timer's.
         blank = contextvars.Context()
-        if activation.phase is not Phase.GONE:
-            handles.append(self._loop.call_later(seconds, tick, context=blank))
+        handles.append(self._loop.call_later(seconds, tick, context=blank))

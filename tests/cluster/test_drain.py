@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -66,7 +67,11 @@ class Caller(Entity):
 
     @message
     async def ask(self, *path: str) -> str:
-        await asyncio.sleep(1.0)
+        return await self.work_and_ask(1.0, *path)
+
+    @message
+    async def work_and_ask(self, seconds: float, *path: str) -> str:
+        await asyncio.sleep(seconds)
         return await self.pass_on(*path)
 
     @message
@@ -96,11 +101,11 @@ class Slow(Caller):
         await asyncio.sleep(0.5)
 
 
-def in_the_shard_of(kind: type[Caller], other: type[Caller]) -> str:
-    """The id of another entity that is in the same shard as x of this type."""
+def in_the_shard_of(kind: type[Caller], other: type[Caller]) -> Iterator[str]:
+    """The ids of other entities that are in the same shard as x of this type."""
     shard = shard_number(define(kind).name, "x", 300)
     ids = map(str, itertools.count())
-    return next(name for name in ids if shard_number(define(other).name, name, 300) == shard)
+    return (name for name in ids if shard_number(define(other).name, name, 300) == shard)
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +243,7 @@ def test_what_a_running_handler_causes_in_its_own_shard_is_done_before_that_move
     memory_cluster: MemoryCluster, beside: type[Caller]
 ) -> None:
     """The shard waits for the handler, and the handler for an entity that comes to life in it."""
-    name = in_the_shard_of(Impatient, beside)
+    name = next(in_the_shard_of(Impatient, beside))
     running = memory_cluster.entity(Impatient, "x").ask.remote(f"{beside.__name__}:{name}")
     memory_cluster.clock.settle()
     home = memory_cluster._memory._service[0].owner("drain.Impatient", "x")
@@ -247,6 +252,26 @@ def test_what_a_running_handler_causes_in_its_own_shard_is_done_before_that_move
     assert running.result(1) == f"{name} was asked"
     assert drained.seconds < 2
     check_gone(memory_cluster, started=2)
+
+
+def test_what_others_were_refused_does_not_hold_up_what_a_running_handler_causes(
+    memory_cluster: MemoryCluster,
+) -> None:
+    """All entities of a runner are one sender: what another of them has sent to that shard waits for it to move."""
+    memory = memory_cluster._memory
+    memory_cluster.register(Impatient)
+    name, third = itertools.islice(in_the_shard_of(Impatient, Impatient), 1, 3)
+    service, ids = memory._service[0], map(str, itertools.count())
+    home = service.owner("drain.Impatient", "x")
+    mate = next(n for n in ids if n not in ("x", name, third) and service.owner("drain.Impatient", n) == home)
+    assert home is not None
+    running = memory_cluster.entity(Impatient, "x").work_and_ask.remote(2.0, f"Impatient:{name}")
+    beside = memory_cluster.entity(Impatient, mate).work_and_ask.remote(0.5, f"Impatient:{third}")
+    memory_cluster.clock.settle()
+    drained = memory_cluster.drain(home)
+    assert drained.seconds < 4
+    memory_cluster.clock.advance(4.0)
+    assert (running.result(1), beside.result(1)) == (f"{name} was asked", f"{third} was asked")
 
 
 def test_a_chain_that_comes_back_to_an_entity_of_a_shard_that_moves_is_let_in(

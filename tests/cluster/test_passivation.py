@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster_app import Cluster, Entity, HandlerError, entity, message
+from cluster_app import ActivationFailed, Cluster, Entity, HandlerError, entity, message
 from cluster_app.testing import MemoryCluster
+from entities.activation import Phase
 
 if TYPE_CHECKING:
     from tests.conftest import Counts
@@ -100,6 +101,31 @@ class Busy(Entity):
     @message
     async def work(self) -> None:
         await asyncio.sleep(0.5)
+
+
+@entity(name="passivation.Stillborn")
+class Stillborn(Guest):
+    """Asks for a timer and fails to come to life."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.every(1.0, "note")
+        raise ValueError("not viable")
+
+    @message
+    def note(self) -> None: ...
+
+
+@entity(name="passivation.Late", max_idle_time=None)
+class Late(Guest):
+    """Takes its time to come to life, and asks for a timer then."""
+
+    async def on_activate(self) -> None:
+        await asyncio.sleep(20.0)
+        self.every(1.0, "note")
+
+    @message
+    def note(self) -> None: ...
 
 
 class Day:
@@ -423,6 +449,26 @@ def test_a_message_that_comes_and_goes_beside_a_timers_is_use(memory_cluster: Me
     assert live(memory_cluster, "passivation.Busy") == 1
     memory_cluster.clock.advance(2.0)
     assert live(memory_cluster, "passivation.Busy") == 0
+
+
+def test_a_timer_of_what_never_lived_or_is_lost_is_none(memory_cluster: MemoryCluster) -> None:
+    """Asked for by an `__init__` that then raises, and by an `on_activate` that goes on when its shard is lost."""
+    with pytest.raises(ActivationFailed):
+        memory_cluster.entity(Stillborn, "x").note.remote().result(5)
+    reply = memory_cluster.entity(Late, "x").note.options(timeout_s=100).remote()
+    memory_cluster.clock.settle()
+    memory = memory_cluster._memory
+    owner = memory._service[0].owner("passivation.Late", "x")
+    assert owner is not None
+    memory_cluster.pause(owner)
+    memory_cluster.clock.advance(8.0)
+    memory_cluster.resume(owner)
+    memory_cluster.clock.advance(60.0)
+    assert reply.done()
+    ticking = [
+        activation for runner in memory._runners.values() for activation in runner.runner.host._idle.ticking
+    ]
+    assert all(activation.phase is Phase.ACTIVE for activation in ticking)
 
 
 def test_a_timer_holds_no_entity_that_has_gone(memory_cluster: MemoryCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,31 @@ def test_what_finds_no_room_on_its_lane_ends_at_the_default_timeout_too() -> Non
     world.advance(0.001)
     error = outcome(late)
     assert isinstance(error, EntityNotAssignedToRunner | Timeout) and not error.may_have_run
+
+
+def test_a_message_with_a_long_timeout_that_cannot_leave_keeps_nobody_busy() -> None:
+    """It is older than the default allows, and lives on: the sender looks at what waits now and then."""
+    world, runner = one_runner()
+    runner.at_once = False
+    for entity_id in "ab":
+        world.send(entity_id, timeout_s=100.0)
+    long, usual = world.send("c", timeout_s=100.0), world.send("c")
+    world.advance(29.0)
+    looks = 0
+    tend = world.client._expiry.deadlines
+
+    def counted(*args: Any) -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 1000
+        tend(*args)
+
+    world.client._expiry.deadlines = counted  # type: ignore[assignment, method-assign]
+    world.advance(31.0)
+    assert usual.done() and not long.done()
+    assert looks < 200
+    world.advance(40.0)
+    assert isinstance(outcome(long), EntityNotAssignedToRunner | Timeout)
 
 
 def test_a_message_with_a_timeout_of_its_own_ends_then() -> None:
