@@ -46,6 +46,7 @@ class Deactivator:
         self._activator = activator
         self._idle = idle
         self._now = now
+        self._seen_off: dict[Activation, str] = {}  # whose hook has ended, and for what reason they go
 
     # -- who is to go
 
@@ -97,7 +98,7 @@ class Deactivator:
             if activation.hosted.apart:
                 self.supervision.abandon(activation)
             if had_come_to_life:
-                self._live.count_gone(activation, "lost")
+                self._live.count_gone(activation, self._seen_off.get(activation, "lost"))
         return started, unstarted
 
     # -- how it goes
@@ -125,7 +126,10 @@ class Deactivator:
             logging.getLogger("entities").error("on_deactivate of %s raised", activation, exc_info=raised)
             reason = "failed"
         # What waits for it would come to life again here: only while its shard is still this host's.
-        if await self._turns.may_run(activation) and activation.phase is Phase.STOPPING:
+        self._seen_off[activation] = reason
+        may_run = await self._turns.may_run(activation)
+        del self._seen_off[activation]
+        if may_run and activation.phase is Phase.STOPPING:
             self.gone(activation, reason)
 
     def stays(self, activation: Activation, seconds: float) -> None:

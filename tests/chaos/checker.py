@@ -224,6 +224,21 @@ class _Check:
         life = self._lives.by_name.get(self._events[moment]["activation"])
         return life is not None and moment < life.end
 
+    def _sent_anew(self, broadcast: tuple[int, str, int], later: tuple[int, str, int]) -> bool:
+        """Whether this is a broadcast that was sent again, for its runner was lost, to who lives at the next one.
+
+        There it may meet an entity that had not come to life at the lost one when it arrived, and has handled later
+        messages there since: what they did was lost with it.
+        """
+        sent = self._sent[broadcast[1]]
+        if not (to_all(sent) and sent["idempotent"]):
+            return False
+        there, here = (
+            self._lives.by_name[self._events[moment]["activation"]] for moment in (later[2], broadcast[2])
+        )
+        orderly = there.gone_by is not None and there.gone_by["e"] == "deactivated"
+        return there is not here and not orderly and there.end <= here.start
+
     def _order(self) -> Iterator[Violation]:
         overall: dict[tuple[str, str, str], list[tuple[int, str, int]]] = defaultdict(list)
         within: dict[tuple[str, str], list[tuple[int, str, int]]] = defaultdict(list)
@@ -248,6 +263,8 @@ class _Check:
                 stream.sort()
                 latest = stream[0]
                 for message in stream:
+                    if message[2] < latest[2] and self._sent_anew(latest, message):
+                        continue
                     if message[2] < latest[2]:
                         yield Violation(
                             "order",

@@ -229,3 +229,20 @@ def test_what_ran_while_its_shard_was_given_back_is_not_run_again_behind_what_ca
         ("cut off", 3.0),
     ]
     assert violations(steps) == []
+
+
+def test_an_entity_that_was_seen_off_is_counted_for_that_though_its_shard_is_lost_before_it_is_gone() -> None:
+    """Its `on_deactivate` had ended as its runner's right to run did, and it was counted as lost."""
+    steps: list[Step] = [
+        ("send", 0, 0, "hit", 1),
+        ("send", 1, 0, "hit_safely", 2),
+        ("kill", 0, True),
+        ("pause", 0),
+        ("cut off", 3.0),
+        ("advance", 0.3),
+        ("join", True),
+        ("pause", 1),
+        ("cut off", 3.0),
+        ("advance", 0.3),
+    ]
+    assert violations(steps) == []

@@ -62,6 +62,28 @@ def test_an_idempotent_broadcast_may_run_again() -> None:
     assert forged.broken() == set()
 
 
+@pytest.mark.parametrize(
+    ("idempotent", "lost", "broken"),
+    [(True, True, set()), (True, False, {"order"}), (False, True, {"order"})],
+)
+def test_a_broadcast_sent_again_to_who_came_to_life_since_has_no_place_among_what_was_lost(
+    idempotent: bool, lost: bool, broken: set[str]
+) -> None:
+    """One that did not live when the broadcast came has handled later messages, and its runner was lost with that."""
+    forged, token = sent("b", idempotent=idempotent)
+    forged.deactivate("a")
+    forged.activate("r1", "a")
+    forged.hit("a")
+    if lost:
+        forged.kill("r1")
+    else:
+        forged.deactivate("a", "handoff")
+    forged.activate("r2", "a")
+    forged.reach(token, "a")
+    forged.told(token, 2)
+    assert forged.broken() == broken
+
+
 def test_a_broadcast_keeps_its_place_among_messages() -> None:
     """Sent between two of them, begun between them."""
     forged = three()
