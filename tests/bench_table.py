@@ -28,13 +28,15 @@ def rows(found: dict[str, Any]) -> str:
         f"{machine['memory_gb']} GB of memory, {machine['system']}, Python {machine['python']}, "
         f"Ray {versions['ray']}, xoscar {versions['xoscar']}, "
         f"OpenTelemetry {versions['opentelemetry-sdk']}{settings}. "
-        "Medians, with the lowest and the highest in brackets.",
+        "Medians, with the lowest and the highest in brackets; "
+        "a date in a row says that it was measured again by itself.",
         "",
         "| benchmark | figure | value | goal | ours | peer |",
         "|---|---|---|---|---|---|",
     ]
     for report in found["benchmarks"]:
-        name = f"`{report['benchmark']}`"
+        # One that was run again by itself has a date of its own.
+        name = f"`{report['benchmark']}`" + (f" ({report['date']})" if "date" in report else "")
         if "failed" in report:
             lines.append(f"| {name} | failed: {_cell(report['failed'])} | | | | |")
             continue
