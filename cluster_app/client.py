@@ -238,14 +238,12 @@ class Client:
             queue = lane.outbound.queue
             if not queue:
                 continue
-            if not leaves:
-                pass
-            elif lane.local and self.locally is not None:
+            if leaves and lane.local and self.locally is not None:
                 self.locally.send(lane, settlement)
-            else:
+            elif leaves:
                 idle = lane is answered and not lane.calls
                 self._lanes.send(lane, hurry=hurry or idle)
-            if queue and lane.next_due == _NEVER:
+            if queue:
                 self._lanes.see_to_the_oldest(lane)
 
     def _carry_on(self, step: Callable[[Settlement], None]) -> None:
@@ -405,9 +403,6 @@ class Client:
             self._lanes.close()
         settlement.wake()
         self.pump()
-
-
-_NEVER = float("inf")
 
 
 def _begin_traces(messages: Sequence[EntityResponse[Any]], drawn: list[int]) -> None:

@@ -164,11 +164,12 @@ class Lanes:
 
     def see_to_the_oldest(self, lane: SendingLane) -> None:
         """What cannot leave is over at its deadline too, though no frame of it was made that one would look at."""
+        if lane.next_due < float("inf"):
+            return
         oldest = lane.outbound.queue[0]
         lane.next_due = self._timetable.end_of(oldest)
-        if (
-            oldest.deadline is not None
-        ):  # that one ends by its own; for those behind it a look now and then will do
+        if oldest.deadline is not None:
+            # That one ends by its own; for those behind it a look now and then will do.
             lane.next_due = max(lane.next_due, self._timetable.now() + _SILENT_S)
         self._timetable.wake_at(lane.next_due)
 

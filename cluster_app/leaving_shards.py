@@ -89,9 +89,8 @@ class LeavingShards:
                     activations.extend(self._successors(activations.pop()))
                 if not activations:
                     empty.append(shard)
-                elif (
-                    activations[-1].phase is Phase.ACTIVE
-                ):  # it came late; while it comes to life it is waited for
+                elif activations[-1].phase is Phase.ACTIVE:
+                    # It came late; while one comes to life it is waited for.
                     self._host.deactivator.let_go(activations[-1], "handoff")
             for shard in empty:
                 del pending[shard]

@@ -170,8 +170,7 @@ class AgentActor:
             self._elsewhere.add(process, node_id)
             return True
         # Into the journal: an agent after this one must know of it too.
-        self._agent.merge(Report(process, 0, time.time(), Totals(), pid=pid))
-        await self.watch(process, pid)
+        await self.announce(process, pid)
         if process in self._watched and process_start(pid) != started:
             self._exited(process)  # what is watched is another one, which has its pid by now
         if process in self._watched:

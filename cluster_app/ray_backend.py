@@ -33,9 +33,8 @@ __all__ = ["RayBackend"]
 _log = logging.getLogger("cluster_app")
 
 _BETWEEN_RUNNERS_S = 10.0  # longer than a lease of the default length and what comes before the next grant
-_STOP_S = (
-    30.0  # longer than the coordinator takes for runners, its own counts and agents, each at their slowest
-)
+# Longer than the coordinator takes for runners, its own counts and agents, each at their slowest.
+_STOP_S = 30.0
 _FORCE_S = 5.0
 
 

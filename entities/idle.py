@@ -56,11 +56,9 @@ class IdleWatch:
 
     def ticked(self, activation: Activation) -> None:
         """A timer's message has ended, in whose time it may have been due."""
-        if activation.running or activation.mailbox is not None:
-            return
+        idle = not activation.running and activation.mailbox is None
         limit_s = activation.hosted.definition.options.max_idle_time
-        over_at = math.inf if limit_s is None else max(activation.touched_at + limit_s, activation.keep_until)
-        if over_at <= self._now() + _EARLY_S:
+        if idle and limit_s is not None and _over_at(activation, limit_s) <= self._now() + _EARLY_S:
             self._let_go(activation)
 
     def left(self, activation: Activation) -> None:
@@ -93,9 +91,14 @@ class IdleWatch:
                 # Busy with a timer's message it may be over as soon as that has ended.
                 over_at = now + (min(limit_s, _SOON_S) if activation in self.ticking else limit_s)
             else:
-                over_at = max(activation.touched_at + limit_s, activation.keep_until)
+                over_at = _over_at(activation, limit_s)
             if over_at <= now:
                 self._let_go(activation)
             elif over_at < math.inf:  # else it is kept alive for good
                 heapq.heappush(due, (over_at, next(self._tie), activation))
         self._arm()
+
+
+def _over_at(activation: Activation, limit_s: float) -> float:
+    """When one that nobody uses has been idle for so long, or longer if it asked to be kept."""
+    return max(activation.touched_at + limit_s, activation.keep_until)

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from cluster_app import ClusterConfig, Entity, RunnerUnavailable, entity, message
-from cluster_app.exchange import Answer, Request, Told
+from cluster_app.exchange import Answer
 from cluster_app.memory_runner import MemoryRunner
 from cluster_app.testing import MemoryCluster
 from entities.catalog import Counter
+from tests.cluster.overheard import overheard
 
 # What has begun and ended, wherever it ran.
 begun: list[str] = []
@@ -105,14 +106,8 @@ def test_it_waits_for_no_sender_whose_process_has_ended(memory_cluster: MemoryCl
 def ghost(cluster: MemoryCluster, runner_id: str, *, acknowledges: bool) -> None:
     """A sender that has sent one message there, and is never heard of again."""
     memory = cluster._memory._runners[runner_id]
-    requests: list[Request] = []
     carry = memory.exchange
-
-    def overheard(request: Request, told: Told) -> None:
-        requests.append(request)
-        carry(request, told)
-
-    memory.exchange = overheard  # type: ignore[method-assign]  # to see what a sender says
+    requests = overheard(memory)
     for n in range(50):
         cluster.entity(Counter, f"new-{n}").increment.remote().result(30)
     memory.exchange = carry  # type: ignore[method-assign]  # as it was

@@ -360,3 +360,10 @@ def outcome(response: EntityResponse[Any]) -> Any:
     """The value, or the error, of a reply that is there."""
     error = response.exception()
     return response.result() if error is None else error
+
+
+def two_runners() -> tuple[World, str]:
+    """A world in which "one" serves everything and "two" nothing yet; and an entity's id."""
+    world, _ = one_runner()
+    world.add_runner("two")
+    return world, "a"
